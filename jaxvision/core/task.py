@@ -73,6 +73,9 @@ Normalize = Callable[[Float[Array, '...']], Float[Array, '...']]
 # `(variables, *inputs) -> (outputs, {name: intermediate})`
 Apply = Callable[..., tuple[Tree, dict[str, Array]]]
 
+# `(variables, batch, images in [0, 1]) -> loss` of each example
+InferenceLoss = Callable[[Tree, Batch, Array], Float[Array, 'b']]
+
 # The behaviour of `jaxvision predict` for a run, see cli/predict.
 Predictor = Literal[
     'image',
@@ -248,6 +251,10 @@ class Task:
             pixels. None: the detector has no masks.
         tiling: the tiles of the 'restoration' predictor.
         network: the network as functions.
+        inference_loss: `(variables, batch, images in [0, 1]) -> loss` of each example, [B], in
+            inference mode and without augmentation. `batch` holds prepared examples,
+            whose images are not used. The loss of an example does not depend on the
+            others. Attacks raise it. None: the task has no attack by its loss.
         best: the metric that selects a checkpoint on the validation split, named as in
             `metrics`; '-NAME': less is better; '': none.
         prepare: `(example, rng) -> example` on the host, which decodes to fixed shapes. `rng` is
@@ -285,6 +292,7 @@ class Task:
     paste: Paste | None = None
     tiling: Tiling | None = None
     network: Network | None = None
+    inference_loss: InferenceLoss | None = None
     best: str = ''
     prepare: Prepare | None = None
     figures: Figures | None = None

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -162,7 +162,7 @@ def gather_from(
             rows += _compact_rows(evaluation.compact, source, local, config.threads)
         rows = sorted(processes.gather(rows), key=lambda row: int(row['index']))
         return _stacked(rows, evaluation.ragged)
-    return _in_order(_concatenated([jax.device_get(batch) for batch in records]))
+    return _in_order(concatenated([jax.device_get(batch) for batch in records]))
 
 
 def _lagging(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -231,7 +231,8 @@ def _stacked(rows: list[Example], ragged: Collection[str]) -> Records:
     return records
 
 
-def _concatenated(parts: list[Records]) -> Records:
+def concatenated(parts: Sequence[Records]) -> Records:
+    """Join the records of several batches: {name: array [N, ...]}."""
     records = {}
     for name in parts[0]:
         records[name] = np.concatenate([part[name] for part in parts])
@@ -276,7 +277,7 @@ def examples(run: Run, split: Split, count: int) -> Records:
         on_corrupt=config.on_corrupt,
         counter=run.unreadable,
     )
-    stacked = _concatenated(list(batches))
+    stacked = concatenated(list(batches))
     # The last batch is padded.
     present = stacked.pop('present')
     left_out = len(chosen) - int(present.sum())

@@ -352,6 +352,15 @@ def _microbatches(batch: Batch, count: int) -> Batch:
     return jax.tree.map(split, batch)
 
 
+def per_example(terms: Terms) -> jax.Array:
+    """The loss of each example alone: the sum of values / weights over the terms, [B].
+
+    A term whose weight is 0 is 0 for the example.
+    """
+    losses = [_ratio(values, weights) for values, weights in terms.values()]
+    return jnp.sum(jnp.stack(losses), axis=0)
+
+
 def _ratio(total: jax.Array, weight: jax.Array) -> jax.Array:
     """Divide, with 0 for a weight of 0 and a finite gradient."""
     divisor = jnp.where(weight > 0, weight, 1)

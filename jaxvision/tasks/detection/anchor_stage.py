@@ -10,12 +10,12 @@ from jaxtyping import Array, Float
 
 from jaxvision.boxes import coders, conversions, matching
 from jaxvision.boxes.types import Candidates, Chosen, Truth, TruthClasses, Valid
-from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.models.blocks import selection
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
+from jaxvision.tasks.shared.image_network import Forward
 from jaxvision.train import update
 
 # The logits of each class for each anchor.
@@ -29,29 +29,28 @@ Total = Float[Array, '']
 class AnchorStage(Detector):
     """A detector with scores and a box for each anchor, see `RetinaNet`."""
 
-    def loss(
-        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> update.TermsAndAux:
-        """The two losses of arXiv 1708.02002, as `update.from_loss` takes them.
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, Tree]:
+        """The two losses of arXiv 1708.02002.
 
         The term 'box' is a sum over the matched anchors of each image. The term 'class'
         also has the anchors that match nothing, except those in a crowd and those that
         overlap an object moderately. The weight of both is the number of matched
         anchors, at least 1. `task.box_weight` multiplies 'box'.
         """
-        images, boxes = self.augment(batch, key)
-        outputs, model_state = self.train(params, state, images, batch, key)
-        terms_of = functools.partial(self._terms, size_of(images))
+        outputs, model_state = forward()
+        terms_of = functools.partial(self._terms, size)
         class_values, box_values, weights = jax.vmap(terms_of)(
             outputs['logits'],
             outputs['deltas'],
-            boxes,
+            batch['boxes'],
             batch['box_classes'],
             batch['box_mask'],
             batch['crowd'],
         )
         terms = {'class': (class_values, weights), 'box': (box_values, weights)}
-        return terms, {'model_state': model_state}
+        return terms, model_state
 
     def _terms(
         self,

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 
 from jaxvision.boxes import coders, matching
 from jaxvision.boxes.types import Candidates, Pairs, Scores, Truth, TruthClasses, Valid
-from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
+from jaxvision.tasks.shared.image_network import Forward
 from jaxvision.train import update
 
 _LEAST_COUNT = (
@@ -31,10 +31,10 @@ Sum = Float[Array, '']
 class GridStage(Detector):
     """A detector with a box, an objectness and class scores of each cell, see `YOLOX`."""
 
-    def loss(
-        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> update.TermsAndAux:
-        """The loss of YOLOX (arXiv 2107.08430), as `update.from_loss` takes it.
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, Tree]:
+        """The loss of YOLOX (arXiv 2107.08430).
 
         Cross-entropy of objectness and classes, and the loss of IoU of the boxes, for
         cells that SimOTA matches. Objectness is also trained in the other cells, except
@@ -42,14 +42,13 @@ class GridStage(Detector):
         image. Their weight is the number of its matched cells, at least 0.1.
         `task.box_weight` multiplies 'box'.
         """
-        images, boxes = self.augment(batch, key)
-        outputs, model_state = self.train(params, state, images, batch, key)
-        terms_of = functools.partial(self._terms, size_of(images))
+        outputs, model_state = forward()
+        terms_of = functools.partial(self._terms, size)
         class_values, object_values, box_values, counts = jax.vmap(terms_of)(
             outputs['edges'],
             outputs['objectness'],
             outputs['logits'],
-            boxes,
+            batch['boxes'],
             batch['box_classes'],
             batch['box_mask'],
             batch['crowd'],
@@ -60,7 +59,7 @@ class GridStage(Detector):
             'objectness': (object_values, counts),
             'box': (self.options.box_weight * box_values, counts),
         }
-        return terms, {'model_state': model_state}
+        return terms, model_state
 
     def _terms(
         self,

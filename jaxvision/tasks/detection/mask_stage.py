@@ -10,9 +10,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 from jaxvision.boxes.types import Truth, TruthClasses, Valid
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
+from jaxvision.image.types import Size
 from jaxvision.tasks.detection import augmentation, box_masks
 from jaxvision.tasks.detection.network import limits_of
 from jaxvision.tasks.detection.two_stage import Regions, TwoStage
+from jaxvision.tasks.shared.image_network import Forward
 from jaxvision.train import update
 
 # The mask logits of the cells of regions for each class, background first.
@@ -26,40 +28,45 @@ class MaskStage(TwoStage):
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> update.TermsAndAux:
+        """The loss of the terms, with masks that are mirrored as their images."""
+        masks = augmentation.apply_to_masks(
+            self.options.augment, key, batch['index'], batch['box_masks']
+        )
+        return super().loss(params, state, {**batch, 'box_masks': masks}, key)
+
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, Tree]:
         """The losses of `TwoStage` and that of masks (arXiv 1703.06870, section 3).
 
         The term 'mask' sums, over the sampled regions of each image that show an
         object, the mean cross-entropy of a region's cells for the true class. The other
         classes' masks do not compete. Its weight is the number of these regions.
         """
-        images, boxes = self.augment(batch, key)
-        masks = augmentation.apply_to_masks(
-            self.options.augment, key, batch['index'], batch['box_masks']
-        )
         sample_keys = self.sample_keys(batch, key)
 
         def choose_masks(outputs: Batch) -> Batch:
             return jax.vmap(self._choose_masks)(
                 sample_keys,
                 outputs['regions'],
-                boxes,
+                batch['boxes'],
                 batch['box_mask'],
                 batch['crowd'],
             )
 
         terms, outputs, model_state = self.learn(
-            params, state, batch, key, images, boxes, choose_masks=choose_masks
+            forward, size, batch, key, choose_masks=choose_masks
         )
         mask_term = jax.vmap(self._mask_term)(
             outputs['mask_logits'],
             outputs['mask_regions'],
             outputs['mask_objects'],
             outputs['mask_valid'],
-            boxes,
+            batch['boxes'],
             batch['box_classes'],
-            masks,
+            batch['box_masks'],
         )
-        return {**terms, 'mask': mask_term}, {'model_state': model_state}
+        return {**terms, 'mask': mask_term}, model_state
 
     def _choose_masks(
         self,

@@ -1,6 +1,7 @@
 """The common parts of one-stage and two-stage detectors."""
 
 import dataclasses
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,19 +9,21 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxvision.boxes import nms
 from jaxvision.boxes.types import Candidates, Chosen, Classes, Scores, Truth, Valid
-from jaxvision.core.types import Batch
+from jaxvision.core.state import TrainState
+from jaxvision.core.types import Batch, Tree
 from jaxvision.image import color
 from jaxvision.image.types import Size
 from jaxvision.models.types import Images
 from jaxvision.tasks.detection import augmentation
 from jaxvision.tasks.shared.image_network import ImageNetwork
+from jaxvision.train import update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Detector(ImageNetwork):
     """A detection network with its preprocessing.
 
-    A subclass has `loss`, `predict` and `raw_predict`.
+    A subclass has `terms`, `predict` and `raw_predict`.
     """
 
     @property
@@ -31,6 +34,17 @@ class Detector(ImageNetwork):
         """
         outputs = self.spec.details.outputs or range(len(self.spec.class_names))
         return np.array(outputs, int)
+
+    def loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: PRNGKeyArray
+    ) -> update.TermsAndAux:
+        """The loss of training, as `update.from_loss` takes it: `terms` of changed images."""
+        images, boxes = self.augment(batch, key)
+        forward = functools.partial(self.train, params, state, images, batch, key)
+        terms, model_state = self.terms(
+            forward, size_of(images), {**batch, 'boxes': boxes}, key
+        )
+        return terms, {'model_state': model_state}
 
     def augment(
         self, batch: Batch, key: PRNGKeyArray

@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 
 from jaxvision.boxes import coders, matching
 from jaxvision.boxes.types import Candidates, Truth, TruthClasses, Valid
-from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
+from jaxvision.tasks.shared.image_network import Forward
 from jaxvision.train import update
 
 # The logits of each class for each cell.
@@ -30,10 +30,10 @@ _LEAST_WEIGHT = 0.1
 class OneStage(Detector):
     """A detector with one prediction for each cell, see `DenseDetector`."""
 
-    def loss(
-        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> update.TermsAndAux:
-        """The loss of scores and boxes, as `update.from_loss` takes it.
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, Tree]:
+        """The loss of scores and boxes.
 
         Task-aligned learning matches cells with objects (TOOD, arXiv 2108.07755). The term
         'class' is the quality focal loss of all cells, with the target 0 in unmatched
@@ -41,13 +41,12 @@ class OneStage(Detector):
         generalised IoU loss of matched cells times their quality and `task.box_weight`.
         Both are sums for each image, whose weight is the sum of qualities plus 0.1.
         """
-        images, boxes = self.augment(batch, key)
-        outputs, model_state = self.train(params, state, images, batch, key)
-        terms_of = functools.partial(self._terms, size_of(images))
+        outputs, model_state = forward()
+        terms_of = functools.partial(self._terms, size)
         class_values, box_values, weights = jax.vmap(terms_of)(
             outputs['logits'],
             outputs['distances'],
-            boxes,
+            batch['boxes'],
             batch['box_classes'],
             batch['box_mask'],
             batch['crowd'],
@@ -56,7 +55,7 @@ class OneStage(Detector):
             'class': (class_values, weights),
             'box': (self.options.box_weight * box_values, weights),
         }
-        return terms, {'model_state': model_state}
+        return terms, model_state
 
     def _terms(
         self,

@@ -9,11 +9,12 @@ from jaxtyping import Array, Float
 from jaxvision.boxes import conversions, matching, overlap
 from jaxvision.boxes.types import Candidates, Pairs, Truth, TruthClasses, Valid
 from jaxvision.core.errors import UserError
-from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
+from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.models.blocks import selection
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
+from jaxvision.tasks.shared.image_network import Forward
 from jaxvision.train import update
 
 # The logits of each class for each query.
@@ -37,10 +38,10 @@ _TINY = 1e-8  # least probability in the costs
 class QueryStage(Detector):
     """A detector whose queries are the objects, see `RTDETR`."""
 
-    def loss(
-        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> update.TermsAndAux:
-        """The loss of RT-DETR (arXiv 2304.08069), as `update.from_loss` takes it.
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, Tree]:
+        """The loss of RT-DETR (arXiv 2304.08069).
 
         The selection and every layer of the decoder match their boxes with the objects,
         one to one. Their losses are added. The terms 'class' (varifocal) and 'box'
@@ -51,15 +52,15 @@ class QueryStage(Detector):
         Raises:
             UserError: There are more boxes of an image than queries.
         """
-        images, boxes = self.augment(batch, key)
-        outputs, model_state = self.train(params, state, images, batch, key)
+        outputs, model_state = forward()
+        boxes = batch['boxes']
         queries = outputs['boxes'].shape[2]
         if boxes.shape[1] > queries:
             raise UserError(
                 f'model.options.queries={queries}: expected at least {boxes.shape[1]}, '
                 'the most boxes of an image. Set more queries.'
             )
-        fractions = boxes / jnp.asarray(2 * size_of(images), boxes.dtype)
+        fractions = boxes / jnp.asarray(2 * size, boxes.dtype)
         class_values, box_values, counts = jax.vmap(self._terms)(
             outputs['logits'],
             outputs['boxes'],
@@ -73,7 +74,7 @@ class QueryStage(Detector):
             'class': (class_values, counts),
             'box': (self.options.box_weight * box_values, counts),
         }
-        return terms, {'model_state': model_state}
+        return terms, model_state
 
     def _terms(
         self,

@@ -260,6 +260,7 @@ def make(config: Config, spec: Spec) -> Task:
         predictor='detector',
         paste=paste,
         network=Network(normalize=detector.normalize, apply=detector.apply),
+        inference_loss=detector.inference_loss,
         best=best,
         prepare=composition.composing(preparation.make_prepare(config, spec)),
         figures=functools.partial(evaluation.draw, names),

@@ -14,13 +14,12 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from jaxvision.boxes import coders, conversions, matching, sampling
 from jaxvision.boxes.types import Candidates, Chosen, Scores, Truth, TruthClasses, Valid
 from jaxvision.core import keys
-from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.models.detectors.faster_rcnn import BOX_WEIGHTS
-from jaxvision.models.types import Images
-from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
+from jaxvision.tasks.detection.network import Detector, inside_any, limits_of
+from jaxvision.tasks.shared.image_network import Forward
 from jaxvision.train import update
 
 # The deltas of each class for each region, background first.
@@ -54,56 +53,50 @@ class Sample(NamedTuple):
 class TwoStage(Detector):
     """A detector that classifies proposed regions, see `FasterRCNN`."""
 
-    def loss(
-        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> update.TermsAndAux:
-        """The four losses of arXiv 1506.01497, as `update.from_loss` takes them.
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, Tree]:
+        """The four losses of arXiv 1506.01497.
 
         The terms 'objectness' and 'anchor_box' are sums over the sampled anchors of
         each image, 'class' and 'box' over its sampled regions. In 'anchor_box' and
         'box' only those with an object count. The weight of a term is the number of all
         sampled anchors or regions. `task.box_weight` is not used.
         """
-        images, boxes = self.augment(batch, key)
-        terms, _, model_state = self.learn(params, state, batch, key, images, boxes)
-        return terms, {'model_state': model_state}
+        terms, _, model_state = self.learn(forward, size, batch, key)
+        return terms, model_state
 
     def learn(
         self,
-        params: Tree,
-        state: TrainState,
+        forward: Forward,
+        size: Size,
         batch: Batch,
         key: jax.Array,
-        images: Images,
-        boxes: Float[Array, 'b m 4'],
         **options: Callable[..., Batch],
     ) -> tuple[update.Terms, Batch, Tree]:
-        """Apply the model in training, and compute the terms of `loss`.
+        """Apply the model, and compute the terms of `terms`.
 
         Args:
-            params: parameters of the model.
-            state: train state, with the model state.
+            forward: applies the model.
+            size: (height, width) of the images, pixels.
             batch: with 'index' and the arrays of `preparation.targets`.
-            key: random key of the step.
-            images: normalised images.
-            boxes: of the objects, in pixels of `images`.
+            key: by which anchors and regions are sampled.
             **options: further arguments of the model.
 
         Returns:
             (the terms, the model's outputs by name, {'model': the new model state}).
         """
+        boxes = batch['boxes']
         sample_keys = self.sample_keys(batch, key)
         objects = (boxes, batch['box_classes'], batch['box_mask'], batch['crowd'])
 
         def choose(objectness: Array, deltas: Array) -> Array:
             # The ground truth is among the regions, so that there are positives from the start.
-            proposed = self.model.propose(objectness, deltas, size_of(images))
+            proposed = self.model.propose(objectness, deltas, size)
             return jnp.concatenate([proposed, boxes], axis=1)
 
-        outputs, model_state = self.train(
-            params, state, images, batch, key, choose=choose, **options
-        )
-        first_terms = functools.partial(self._first_terms, size_of(images))
+        outputs, model_state = forward(choose=choose, **options)
+        first_terms = functools.partial(self._first_terms, size)
         first = jax.vmap(first_terms)(
             sample_keys, outputs['objectness'], outputs['anchor_deltas'], *objects
         )

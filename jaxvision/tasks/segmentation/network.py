@@ -19,7 +19,7 @@ from jaxvision.losses import segmentation as losses
 from jaxvision.models.segmenters import maps
 from jaxvision.models.types import Images, Predictions
 from jaxvision.tasks.segmentation import augmentation
-from jaxvision.tasks.shared.image_network import ImageNetwork
+from jaxvision.tasks.shared.image_network import Forward, ImageNetwork
 from jaxvision.train import update
 
 Logits = Float[Array, 'b h w k']
@@ -61,6 +61,8 @@ CLASS_LOSSES = (*LOSSES, 'boundary')
 
 # The maps of objects, and how often a pixel counts where the target is 1. Borders are rare.
 OBJECT_MAPS = {'center': 1.0, 'border': 10.0}
+# All maps of an example that the losses compare with.
+MAPS = ('semantic', 'distances', *OBJECT_MAPS)
 
 # {name: (values [B], weights [B])}
 Terms = dict[str, losses.Loss]
@@ -90,16 +92,27 @@ class Segmenter(ImageNetwork):
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> update.TermsAndAux:
-        """The losses of pixels and images, as `update.from_loss` takes them.
+        """The loss of training, as `update.from_loss` takes it: `terms` of changed images."""
+        images, targets = self._augmented(batch, key)
+        forward = functools.partial(self.train, params, state, images, batch, key)
+        terms, model_state = self.terms(forward, images.shape[1:3], targets, key)
+        return terms, {'model_state': model_state}
+
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[update.Terms, Tree]:
+        """The losses of pixels and images.
 
         Each loss of `task.loss` with a weight above 0 is a term, times its weight. With
-        objects, 'center' and 'border' are sigmoid cross-entropies.
+        objects, 'center' and 'border' are sigmoid cross-entropies. A term whose map the
+        batch lacks is left out: evaluation prepares label maps alone. Nothing is random.
         """
-        images, targets = self._augmented(batch, key)
-        outputs, model_state = self.train(params, state, images, batch, key)
-        outputs = at_size(outputs, images.shape[1:3])
+        del key
+        targets = {name: batch[name] for name in MAPS if name in batch}
+        outputs, model_state = forward()
+        outputs = at_size(outputs, size)
         terms = self._class_terms(outputs, targets)
-        if self.has_objects:
+        if 'center' in targets:
             terms |= self._object_terms(outputs['logits'], targets)
         weighted = {}
         for name, (values, weights) in terms.items():
@@ -107,7 +120,7 @@ class Segmenter(ImageNetwork):
             factor = self.options.loss[option]
             if factor:
                 weighted[name] = (factor * values, weights)
-        return weighted, {'model_state': model_state}
+        return weighted, model_state
 
     def _class_terms(self, outputs: Predictions, targets: Batch) -> Terms:
         """The losses of the classes by name, of which the config has weights."""
@@ -146,8 +159,7 @@ class Segmenter(ImageNetwork):
 
     def _augmented(self, batch: Batch, key: PRNGKeyArray) -> tuple[Images, Batch]:
         """Change images and their maps at random, and normalise the images."""
-        names = ('semantic', 'distances', *OBJECT_MAPS)
-        targets = {name: batch[name] for name in names if name in batch}
+        targets = {name: batch[name] for name in MAPS if name in batch}
         images, targets = augmentation.apply(
             self.options.augment,
             key,

@@ -142,6 +142,10 @@ def make(config: Config, spec: Spec) -> Task:
         outputs = segmenter.predict(state.variables, batch)
         return evaluation.record(outputs, batch)
 
+    inference_loss = segmenter.inference_loss
+    if not any(config.task.loss[name] for name in network.LOSSES):
+        # The boundary loss needs distances, which evaluation does not prepare.
+        inference_loss = None
     measures = evaluation.Measures(
         class_names=spec.class_names,
         with_objects=segmenter.has_objects,
@@ -165,6 +169,7 @@ def make(config: Config, spec: Spec) -> Task:
         predictor='segmenter',
         compare=comparison.compare,
         network=Network(normalize=segmenter.normalize, apply=segmenter.apply),
+        inference_loss=inference_loss,
         best='ap' if segmenter.has_objects else 'miou',
         prepare=preparation.make_prepare(config, spec),
         figures=measures.draw,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
@@ -17,10 +17,15 @@ from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import Init
 from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color
+from jaxvision.image.types import Size
 from jaxvision.models.types import Images, Intermediates, Predictions
+from jaxvision.train import update
 
 # A further argument of a model, such as an array or a function that chooses regions.
 Option = Any
+# `(**options) -> (outputs by name, {'model': the model state after it})`, the model on the
+# images of a batch
+Forward = Callable[..., tuple[Predictions, Tree]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,44 @@ class ImageNetwork:
         """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
         preprocessing = self.spec.preprocessing
         return color.normalize(images, preprocessing.mean, preprocessing.std)
+
+    def terms(
+        self, forward: Forward, size: Size, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[update.Terms, Tree]:
+        """The terms of the loss, in training and in inference. A subclass has them.
+
+        Args:
+            forward: applies the model to the images.
+            size: (height, width) of the images, pixels.
+            batch: prepared examples with 'index'.
+            key: for what is random, by example.
+
+        Returns:
+            (the terms, what `forward` returns as the model state).
+        """
+        raise NotImplementedError
+
+    def inference_loss(
+        self, variables: Tree, batch: Batch, pixels: Images
+    ) -> Float[Array, 'b']:
+        """The loss of each image in inference: running statistics, no dropout, no augmentation.
+
+        It is the sum over the terms of values divided by weights. The loss of an example
+        does not depend on the others of the batch. Attacks raise it.
+
+        Args:
+            variables: `TrainState.variables`.
+            batch: prepared examples with 'index'. Their images are not used.
+            pixels: the images, in [0, 1].
+        """
+
+        def forward(**options: Option) -> tuple[Predictions, Tree]:
+            outputs, _ = self.apply(variables, self.normalize(pixels), **options)
+            return outputs, {}
+
+        size = (pixels.shape[1], pixels.shape[2])
+        terms, _ = self.terms(forward, size, batch, jax.random.key(0))
+        return update.per_example(terms)
 
     def apply(
         self, variables: Tree, images: Images, **options: Option
