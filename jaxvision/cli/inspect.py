@@ -19,11 +19,8 @@ exit codes:
 """
 
 import argparse
-import base64
 import dataclasses
 import functools
-import html
-import io
 import json
 import sys
 from pathlib import Path
@@ -31,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from jaxvision.cli import invocation
 from jaxvision.core.errors import UserError
-from jaxvision.core.files import atomic_write, write_json
+from jaxvision.core.files import write_json, write_text
 from jaxvision.core.types import Json
 
 if TYPE_CHECKING:  # --help needs none of the libraries that read data.
@@ -41,6 +38,7 @@ if TYPE_CHECKING:  # --help needs none of the libraries that read data.
     from jaxvision.data.decode import Pixels
     from jaxvision.data.inspection import Report, SplitReport
     from jaxvision.data.protocol import Source
+    from jaxvision.viz import page
 
 _MOST_LISTED = 5  # examples of each finding on the screen
 _MOST_CLASSES = 8  # classes or sizes on a line
@@ -280,11 +278,12 @@ def _findings(split_report: 'SplitReport') -> dict[str, list[str]]:
 
 
 def _write(out: Path, title: str, report: 'Report') -> None:
+    from jaxvision.viz import page
+
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / 'report.json', as_json(report))
-        with atomic_write(out / 'index.html') as file:
-            file.write(page(title, report))
+        write_text(out / 'index.html', page.write(title, _sections(report)))
     except OSError as error:
         raise UserError(
             f'--out={out}: expected a folder that can be written ({error.strerror}). '
@@ -293,93 +292,66 @@ def _write(out: Path, title: str, report: 'Report') -> None:
     print(f'in {out}: index.html and report.json', file=sys.stderr)
 
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem;
-  padding: 0 1rem; color: #1b1f24; background: #fff; }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-.warning, .good { border-left: 4px solid; padding: .2rem .8rem; margin: .4rem 0; }
-.warning { border-color: #b35900; background: #fff6ec; }
-.good { border-color: #1a7f37; background: #effaf1; }
-figure { margin: 0 0 1.2rem; } figcaption { font-weight: 600; }
-img { image-rendering: auto; max-width: 100%; border: 1px solid #d0d7de; }
-li, pre { overflow-wrap: anywhere; } pre { white-space: pre-wrap; }
-"""
-
-
-def page(title: str, report: 'Report') -> str:
-    """Return the report as one HTML file that contains its pictures.
+def _sections(report: 'Report') -> 'list[page.Section]':
+    """The report as sections of a page, with its pictures.
 
     At most 100 examples of each finding are listed.
-
-    Args:
-        title: heading of the page, as plain text.
-        report: the report.
     """
-    summary = '\n'.join(report.summary)
-    parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>',
-        f'<h1>{html.escape(title)}</h1>',
-        f'<pre>{html.escape(summary)}</pre>',
-    ]
-    if not report.warnings:
-        parts.append('<p class="good">No warnings.</p>')
-    for warning in report.warnings:
-        parts.append(f'<p class="warning">{html.escape(warning)}</p>')
-    parts.append(_class_table(report))
+    from jaxvision.viz import page
+
+    good = '' if report.warnings else 'No warnings.'
+    sections = [page.Section(lines=report.summary, warnings=report.warnings, good=good)]
+    class_rows = _class_rows(report)
+    if class_rows:
+        sections.append(page.Section(heading='Classes', table=class_rows))
     for name, split_report in report.splits.items():
-        parts += _split_section(name, split_report)
-    parts.append('<h2>Training examples</h2>')
+        sections.append(_split_section(name, split_report))
+    heading = 'Training examples'
     for name, pictures in report.pictures.items():
         if pictures:
-            parts.append(_figure(name or 'all', pictures))
-    return '\n'.join([*parts, '</body></html>\n'])
+            sections.append(
+                page.Section(
+                    heading=heading,
+                    lines=[name or 'all'],
+                    picture=page.png(_sheet(pictures)),
+                    alt=f'training examples of {name or "all"}',
+                )
+            )
+            heading = ''
+    return sections
 
 
-def _split_section(name: str, split_report: 'SplitReport') -> list[str]:
-    """The sizes and the suspicious examples of a split, as HTML."""
-    sizes = html.escape(_counts_as_text(split_report.sizes))
-    parts = [f'<h2>{name}</h2><p>Sizes: {sizes}</p>']
-    mask_lines = _mask_lines(split_report, _MOST_ON_PAGE)
-    for line in [*_box_lines(split_report), *mask_lines]:
-        sentence = line[0].upper() + line[1:]
-        parts.append(f'<p>{html.escape(sentence)}</p>')
+def _split_section(name: str, split_report: 'SplitReport') -> 'page.Section':
+    """The sizes and the suspicious examples of a split."""
+    from jaxvision.viz import page
+
+    lines = [f'sizes: {_counts_as_text(split_report.sizes)}']
+    lines += _box_lines(split_report)
+    lines += _mask_lines(split_report, _MOST_ON_PAGE)
+    lists = {}
     for title, findings in _findings(split_report).items():
         if findings:
-            items = [
-                f'<li>{html.escape(line)}</li>' for line in findings[:_MOST_ON_PAGE]
-            ]
-            parts.append(
-                f'<details open><summary>{len(findings):,} {title}</summary>'
-                f'<ul>{"".join(items)}</ul></details>'
-            )
-    return parts
+            lists[f'{len(findings):,} {title}'] = findings[:_MOST_ON_PAGE]
+    return page.Section(
+        heading=name,
+        lines=[line[0].upper() + line[1:] for line in lines],
+        lists=lists,
+    )
 
 
-def _class_table(report: 'Report') -> str:
-    """The number of examples of each class in each split, as HTML."""
-    names = list(report.splits['train'].class_counts)
-    if not names:
-        return ''
-    head = ''.join(f'<th class="number">{split}</th>' for split in report.splits)
+def _class_rows(report: 'Report') -> list[dict[str, str]]:
+    """The number of examples of each class in each split; [] without classes."""
     rows = []
-    for name in names:
-        cells = ''
-        for split_report in report.splits.values():
-            count = split_report.class_counts.get(name, 0)
-            cells += f'<td class="number">{count:,}</td>'
-        rows.append(f'<tr><td>{html.escape(name)}</td>{cells}</tr>')
-    body = ''.join(rows)
-    return f'<h2>Classes</h2><table><tr><th>class</th>{head}</tr>{body}</table>'
+    for name in report.splits['train'].class_counts:
+        row = {'class': name}
+        for split, split_report in report.splits.items():
+            row[split] = f'{split_report.class_counts.get(name, 0):,}'
+        rows.append(row)
+    return rows
 
 
-def _figure(name: str, pictures: 'Sequence[Pixels]') -> str:
-    """The pictures of one class on a sheet, as HTML."""
-    from PIL import Image
-
+def _sheet(pictures: 'Sequence[Pixels]') -> 'Pixels':
+    """The pictures of one class on a sheet."""
     from jaxvision.data.inspection import SIDE
     from jaxvision.viz import figures
 
@@ -389,15 +361,7 @@ def _figure(name: str, pictures: 'Sequence[Pixels]') -> str:
         columns = _LARGE_COLUMNS
     side = max(longest_side, SIDE)
     framed = [_framed(picture, side) for picture in pictures]
-    sheet = figures.grid(framed, columns=min(columns, len(framed)))
-    file = io.BytesIO()
-    Image.fromarray(sheet).save(file, 'PNG')
-    data = base64.b64encode(file.getvalue()).decode()
-    text = html.escape(name)
-    return (
-        f'<figure><figcaption>{text}</figcaption>'
-        f'<img alt="training examples of {text}" src="data:image/png;base64,{data}"></figure>'
-    )
+    return figures.grid(framed, columns=min(columns, len(framed)))
 
 
 def _framed(picture: 'Pixels', side: int) -> 'Pixels':
