@@ -1,12 +1,13 @@
 """Activation maximisation: images that a unit of a network answers to most."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Complex, Float, PRNGKeyArray
+from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
 from jaxvision.attribution.types import Images, Score, Scores
 from jaxvision.image.types import Size
@@ -40,7 +41,8 @@ def maximise(
     The loop runs on the host.
 
     Args:
-        score: `(images) -> scores [B]`, such as a logit or the mean of a channel.
+        score: `(images) -> scores [B]`, such as a logit or the mean of a channel. A
+            `jax.tree_util.Partial` is compiled once for all of its arrays.
         key: of the first images and the shifts.
         shape: (batch, height, width, channels) of the images.
         steps: of Adam.
@@ -50,24 +52,42 @@ def maximise(
     """
     _, height, width, _ = shape
     scale = inverse_frequencies((height, width))
-    half = (shape[0], *scale.shape, shape[3])
+    batch, _, _, channels = shape
     start_key, shift_key = jax.random.split(key)
-    parts = 0.01 * jax.random.normal(start_key, (2, *half))
-    tx = optax.adam(rate)
-    state = tx.init(parts)
-
-    def loss(parts: Array, shifts: Array) -> Array:
-        images = to_images(parts, scale, (height, width))
-        return -score(jnp.roll(images, shifts, axis=(1, 2))).sum()
-
+    noise = jax.random.normal(start_key, (2, batch, *scale.shape, channels))
+    parts = 0.01 * noise
+    optimizer_state = optax.adam(rate).init(parts)
+    if not isinstance(score, jax.tree_util.Partial):
+        score = jax.tree_util.Partial(score)
     for step in range(steps):
         step_key = jax.random.fold_in(shift_key, step)
         shifts = jax.random.randint(step_key, (2,), -shift, shift + 1)
-        gradients = jax.grad(loss)(parts, shifts)
-        updates, state = tx.update(gradients, state)
-        parts = optax.apply_updates(parts, updates)
+        parts, optimizer_state = _step(
+            score, parts, optimizer_state, shifts, rate, (height, width)
+        )
     images = to_images(parts, scale, (height, width))
     return Maximised(images, score(images))
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _step(
+    score: Score,
+    parts: Float[Array, '2 b h f c'],
+    optimizer_state: optax.OptState,
+    shifts: Int[Array, '2'],
+    rate: float,
+    size: Size,
+) -> tuple[Float[Array, '2 b h f c'], optax.OptState]:
+    """Take a step of Adam towards a higher score of shifted images."""
+    scale = inverse_frequencies(size)
+
+    def loss(parts: Array) -> Array:
+        images = to_images(parts, scale, size)
+        return -score(jnp.roll(images, shifts, axis=(1, 2))).sum()
+
+    gradient = jax.grad(loss)(parts)
+    updates, optimizer_state = optax.adam(rate).update(gradient, optimizer_state)
+    return optax.apply_updates(parts, updates), optimizer_state
 
 
 def inverse_frequencies(size: Size) -> Float[np.ndarray, 'h f']:
@@ -96,6 +116,7 @@ def to_images(
         size: (height, width) of the images, pixels.
     """
     real, imaginary = parts
-    spectrum: Complex[Array, 'b h f c'] = (real + 1j * imaginary) * scale[:, :, None]
+    coefficients: Complex[Array, 'b h f c'] = real + 1j * imaginary
+    spectrum = coefficients * scale[:, :, None]
     pixels = jnp.fft.irfft2(spectrum, s=size, axes=(1, 2))
     return jax.nn.sigmoid(pixels)

@@ -26,7 +26,7 @@ def grad_cam(activations: Features, gradients: Features) -> Maps:
         gradients: of the score with respect to them.
     """
     weights = gradients.mean(axis=(1, 2), keepdims=True)
-    return jax.nn.relu((weights * activations).sum(axis=-1))
+    return _positive_sum(weights * activations)
 
 
 def grad_cam_plus_plus(activations: Features, gradients: Features) -> Maps:
@@ -42,10 +42,11 @@ def grad_cam_plus_plus(activations: Features, gradients: Features) -> Maps:
     denominator = 2 * gradients**2 + total * gradients**3
     # The fraction is 0 / 0 where the gradient is 0.
     is_safe = denominator != 0
-    fractions = jnp.where(is_safe, gradients**2, 0) / jnp.where(is_safe, denominator, 1)
+    numerator = jnp.where(is_safe, gradients**2, 0)
+    fractions = numerator / jnp.where(is_safe, denominator, 1)
     weights = fractions * jax.nn.relu(gradients)
     weights = weights.sum(axis=(1, 2), keepdims=True)
-    return jax.nn.relu((weights * activations).sum(axis=-1))
+    return _positive_sum(weights * activations)
 
 
 def hires_cam(activations: Features, gradients: Features) -> Maps:
@@ -58,7 +59,7 @@ def hires_cam(activations: Features, gradients: Features) -> Maps:
         activations: of a layer, [B, h, w, C].
         gradients: of the score with respect to them.
     """
-    return jax.nn.relu((activations * gradients).sum(axis=-1))
+    return _positive_sum(activations * gradients)
 
 
 def upsample(maps: Maps, size: Size) -> Float[Array, 'b height width']:
@@ -71,7 +72,10 @@ def upsample(maps: Maps, size: Size) -> Float[Array, 'b height width']:
         maps: [B, h, w].
         size: (height, width) of the result, pixels.
     """
-    return jax.vmap(lambda each: resize.resize(each[..., None], size)[..., 0])(maps)
+    # Maps are the channels of an image.
+    channels = jnp.moveaxis(maps, 0, -1)
+    resized = resize.resize(channels, size)
+    return jnp.moveaxis(resized, -1, 0)
 
 
 def token_features(tokens: Tokens, size: Size) -> Features:
@@ -114,3 +118,8 @@ def patch_grid(tokens: int, size: Size) -> tuple[int, int]:
         f'layer with {tokens} tokens: expected a grid of square patches on images of '
         f'{height}x{width} pixels. Choose another layer.'
     )
+
+
+def _positive_sum(evidence: Features) -> Maps:
+    """The sum over the channels, where it is positive."""
+    return jax.nn.relu(evidence.sum(axis=-1))

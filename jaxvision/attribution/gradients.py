@@ -98,7 +98,8 @@ def smooth_grad(
     # A loop in Python: a rolled one is several times slower on a CPU.
     for number in range(samples):
         sampled = jax.vmap(sample_noise, (0, None))(keys, number)
-        total += _gradient(score, images + noise * value_range * sampled)
+        noisy = images + noise * value_range * sampled
+        total += _gradient(score, noisy)
     return refuse_zero(total / samples, 'image')
 
 
@@ -200,19 +201,26 @@ def _integrate(
 ) -> Integrated:
     """Integrated gradients, which may be zero everywhere."""
     total = jnp.zeros_like(images)
+    way = images - baselines
     for step in range(steps):
         fraction = (step + 0.5) / steps
-        total += _gradient(score, baselines + fraction * (images - baselines))
-    attribution = total / steps * (images - baselines)
+        point = baselines + fraction * way
+        total += _gradient(score, point)
+    attribution = total / steps * way
     difference = score(images) - score(baselines)
-    residual = jnp.abs(attribution.sum(axis=(1, 2, 3)) - difference)
-    gap = jnp.where(residual == 0, 0.0, residual / jnp.abs(difference))
+    sums = attribution.sum(axis=(1, 2, 3))
+    residual = jnp.abs(sums - difference)
+    relative = residual / jnp.abs(difference)
+    gap = jnp.where(residual == 0, 0.0, relative)
     return Integrated(attribution, gap, jnp.full(len(images), steps))
 
 
 def _gradient(score: Score, images: Images) -> Images:
-    # The sum, not the mean: the gradient of an image must not depend on the batch size.
-    return jax.grad(lambda images: score(images).sum())(images)
+    def total(images: Images) -> Array:
+        # The sum, not the mean: a gradient must not depend on the batch size.
+        return score(images).sum()
+
+    return jax.grad(total)(images)
 
 
 def _choose(is_first: Bool[Array, 'b']):

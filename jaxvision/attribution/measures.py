@@ -159,6 +159,7 @@ def infidelity(
             yield keeps[segments][None].astype(np.float32)
 
     whole = perturbation.score_in_batches(score, [image], batch)[0]
+    exact_map = map_.astype(np.float64)
     changes = []
     sums = []
     for scores, masks in perturbation.masked_scores(
@@ -166,7 +167,7 @@ def infidelity(
     ):
         changes.append(whole - scores)
         hidden = 1.0 - masks
-        sums.append(np.tensordot(hidden, map_.astype(np.float64), 2))
+        sums.append(np.tensordot(hidden, exact_map, 2))
     return _unexplained(np.concatenate(changes), np.concatenate(sums))
 
 
@@ -211,15 +212,22 @@ def cascade(params: Tree, random: Tree, order: Sequence[str]) -> Iterator[Tree]:
 def center_map(size: tuple[int, int]) -> HostMap:
     """A map that is largest in the centre, which says nothing of the image: a baseline."""
     height, width = size
-    rows = (np.arange(height) + 0.5) / height - 0.5
-    columns = (np.arange(width) + 0.5) / width - 0.5
-    return 1 - np.hypot(rows[:, None], columns)
+    rows = _centers(height)[:, None]
+    columns = _centers(width)
+    return 1 - np.hypot(rows, columns)
 
 
 def brightness_map(image: HostImage) -> HostMap:
     """Distance of each pixel from the median colour of its image: a baseline without a model."""
     median = np.median(image, axis=(0, 1))
-    return np.abs(image - median).sum(axis=-1).astype(np.float64)
+    distance = np.abs(image - median).sum(axis=-1)
+    return distance.astype(np.float64)
+
+
+def _centers(length: int) -> Float[np.ndarray, '{length}']:
+    """Centres of pixels along an axis, as fractions from -0.5 to 0.5."""
+    fractions = (np.arange(length) + 0.5) / length
+    return fractions - 0.5
 
 
 def _replace(
@@ -249,7 +257,8 @@ def _replace(
 def _ranks(map_: AnyMap, rng: np.random.Generator) -> Num[np.ndarray, 'h w']:
     """The place of each pixel by falling importance, from 0; equal ones in random order."""
     shuffled = rng.permutation(map_.size)
-    order = shuffled[np.argsort(-map_.ravel()[shuffled], kind='stable')]
+    falling = np.argsort(-map_.ravel()[shuffled], kind='stable')
+    order = shuffled[falling]
     ranks = np.empty(map_.size, np.int64)
     ranks[order] = np.arange(map_.size)
     return ranks.reshape(map_.shape)
@@ -265,5 +274,6 @@ def _unexplained(
     squares = (sums**2).sum()
     explained = 0.0
     if squares > 0:
-        explained = (changes * sums).sum() ** 2 / (squares * energy)
+        products = (changes * sums).sum()
+        explained = products**2 / (squares * energy)
     return float(np.clip(1 - explained, 0, 1))

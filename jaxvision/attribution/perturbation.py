@@ -46,20 +46,23 @@ def occlusion(
     Raises:
         UserError: The stride exceeds the window, so that no window hides some pixels.
     """
-    if stride[0] > window[0] or stride[1] > window[1]:
+    height, width = window
+    if stride[0] > height or stride[1] > width:
         raise UserError(
             f'stride={stride}: expected at most the window {window}, so that every pixel is '
             'hidden once. Choose a smaller stride.'
         )
     size = image.shape[:2]
-    rows = _window_starts(size[0], window[0], stride[0])
-    columns = _window_starts(size[1], window[1], stride[1])
+    rows = _window_starts(size[0], height, stride[0])
+    columns = _window_starts(size[1], width, stride[1])
 
     def kept() -> Iterator[Kept]:
         for top in rows:
             for left in columns:
                 mask = np.ones((1, *size), image.dtype)
-                mask[0, top : top + window[0], left : left + window[1]] = 0
+                bottom = top + height
+                right = left + width
+                mask[0, top:bottom, left:right] = 0
                 yield mask
 
     whole = score_in_batches(score, [image], batch)[0]
@@ -67,8 +70,9 @@ def occlusion(
     count = np.zeros(size)
     for scores, masks in masked_scores(score, image, baseline, kept(), batch):
         losses = whole - scores
-        total += np.tensordot(losses, 1.0 - masks, 1)
-        count += (1.0 - masks).sum(axis=0)
+        hidden = 1.0 - masks
+        total += np.tensordot(losses, hidden, 1)
+        count += hidden.sum(axis=0)
     return total / count
 
 
@@ -110,10 +114,12 @@ def rise(
     weight = np.zeros(size)
     total = 0.0
     for scores, kept_masks in masked_scores(score, image, baseline, kept(), batch):
-        weighted += np.tensordot(scores, kept_masks.astype(np.float64), 1)
-        weight += kept_masks.sum(axis=0, dtype=np.float64)
+        exact_masks = kept_masks.astype(np.float64)
+        weighted += np.tensordot(scores, exact_masks, 1)
+        weight += exact_masks.sum(axis=0)
         total += scores.sum()
-    return weighted / np.maximum(weight, 1e-12) - total / masks
+    mean_where_kept = weighted / np.maximum(weight, 1e-12)
+    return mean_where_kept - total / masks
 
 
 def rise_masks(
@@ -132,15 +138,20 @@ def rise_masks(
         Masks [number, height, width] in [0, 1].
     """
     grids = rng.random((number, cells, cells)) < probability
-    cell = [-(-side // cells) for side in size]
-    larger = ((cells + 1) * cell[0], (cells + 1) * cell[1])
-    channels = jnp.asarray(np.moveaxis(grids, 0, -1), jnp.float32)
-    enlarged = np.asarray(_enlarged(channels, larger))
-    tops = rng.integers(cell[0], size=number)
-    lefts = rng.integers(cell[1], size=number)
-    masks = np.empty((number, *size), np.float32)
+    height, width = size
+    cell_height = -(-height // cells)
+    cell_width = -(-width // cells)
+    # One more cell along each axis leaves room for the shifts.
+    larger = ((cells + 1) * cell_height, (cells + 1) * cell_width)
+    channels = np.moveaxis(grids, 0, -1).astype(np.float32)
+    enlarged = np.asarray(_enlarged(jnp.asarray(channels), larger))
+    tops = rng.integers(cell_height, size=number)
+    lefts = rng.integers(cell_width, size=number)
+    masks = np.empty((number, height, width), np.float32)
     for place, (top, left) in enumerate(zip(tops, lefts, strict=True)):
-        masks[place] = enlarged[top : top + size[0], left : left + size[1], place]
+        bottom = top + height
+        right = left + width
+        masks[place] = enlarged[top:bottom, left:right, place]
     return masks
 
 
@@ -167,13 +178,15 @@ def masked_scores(
     count = 0
     for masks in kept:
         if count + len(masks) > batch:
-            yield _score_masks(score, image, baseline, np.concatenate(waiting), batch)
+            together = np.concatenate(waiting)
+            yield _score_masks(score, image, baseline, together, batch)
             waiting = []
             count = 0
         waiting.append(masks)
         count += len(masks)
     if waiting:
-        yield _score_masks(score, image, baseline, np.concatenate(waiting), batch)
+        together = np.concatenate(waiting)
+        yield _score_masks(score, image, baseline, together, batch)
 
 
 def score_in_batches(
@@ -193,9 +206,11 @@ def score_in_batches(
     scores = []
     for start in range(0, len(stacked), batch):
         part = stacked[start : start + batch]
-        missing = batch - len(part)
-        whole = np.concatenate([part, part[-1:].repeat(missing, axis=0)])
-        scores.append(np.asarray(score(whole), np.float64)[: len(part)])
+        count = len(part)
+        padding = part[-1:].repeat(batch - count, axis=0)
+        whole = np.concatenate([part, padding])
+        part_scores = np.asarray(score(whole), np.float64)
+        scores.append(part_scores[:count])
     return np.concatenate(scores)
 
 
@@ -204,7 +219,8 @@ def _score_masks(
 ) -> tuple[Float[np.ndarray, 'n'], Kept]:
     weights = masks[..., None].astype(image.dtype)
     # Kept pixels stay equal to the bit, since 1 * a + 0 * b = a.
-    images = weights * image + (1 - weights) * baseline
+    images = weights * image
+    images = images + (1 - weights) * baseline
     return score_in_batches(score, images, batch), masks
 
 

@@ -25,10 +25,12 @@ def rollout(attentions: Sequence[Attention]) -> Attention:
     Returns:
         The weight of each input token (last axis) in each output token. Rows sum to 1.
     """
-    identity = jnp.eye(attentions[0].shape[-1], dtype=attentions[0].dtype)
+    first = attentions[0]
+    identity = jnp.eye(first.shape[-1], dtype=first.dtype)
     total = identity
     for attention in attentions:
-        total = (attention + identity) / 2 @ total
+        with_shortcut = (attention + identity) / 2
+        total = with_shortcut @ total
     return total
 
 

@@ -19,7 +19,8 @@ def of_class(
         classes: the class of each image, or one class of all, from 0.
     """
     classes = jnp.broadcast_to(classes, len(logits))
-    return jnp.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
+    chosen = jnp.take_along_axis(logits, classes[:, None], axis=1)
+    return chosen[:, 0]
 
 
 def of_pixels(
@@ -39,9 +40,11 @@ def of_pixels(
         mask: the pixels that count. Without pixels the score is 0.
     """
     classes = jnp.broadcast_to(classes, len(logits))
-    chosen = jnp.take_along_axis(logits, classes[:, None, None, None], axis=3)[..., 0]
+    index = classes[:, None, None, None]
+    chosen = jnp.take_along_axis(logits, index, axis=3)[..., 0]
+    counted = jnp.where(mask, chosen, 0)
+    total = counted.sum(axis=(1, 2))
     count = mask.sum(axis=(1, 2))
-    total = jnp.where(mask, chosen, 0).sum(axis=(1, 2))
     return total / jnp.maximum(count, 1)
 
 
@@ -60,5 +63,6 @@ def of_row(
         classes: the class of each image, or one class of all, from 0.
     """
     rows = jnp.broadcast_to(rows, len(logits))
-    row_logits = jnp.take_along_axis(logits, rows[:, None, None], axis=1)[:, 0]
-    return of_class(row_logits, classes)
+    index = rows[:, None, None]
+    row_logits = jnp.take_along_axis(logits, index, axis=1)
+    return of_class(row_logits[:, 0], classes)

@@ -82,7 +82,9 @@ def _all_coalitions(number: int) -> tuple[Coalitions, Float[np.ndarray, 'n']]:
     row = np.ones(1)
     for _ in range(number):
         row = np.convolve(row, [1.0, 1.0])
-    return coalitions, (number - 1) / (row[sizes] * sizes * (number - sizes))
+    pairs = sizes * (number - sizes)
+    weights = (number - 1) / (row[sizes] * pairs)
+    return coalitions, weights
 
 
 def _sample_coalitions(
@@ -90,11 +92,14 @@ def _sample_coalitions(
 ) -> tuple[Coalitions, Float[np.ndarray, 'n']]:
     """Pairs of a coalition, sampled by the kernel, and its complement; weights of 1."""
     sizes = np.arange(1, number)
-    probabilities = 1.0 / (sizes * (number - sizes))
-    chosen = rng.choice(sizes, size=pairs, p=probabilities / probabilities.sum())
-    order = rng.random((pairs, number)).argsort(axis=1).argsort(axis=1)
-    coalitions = order < chosen[:, None]
-    both = np.stack([coalitions, ~coalitions], axis=1).reshape(-1, number)
+    kernel = 1.0 / (sizes * (number - sizes))
+    probabilities = kernel / kernel.sum()
+    chosen = rng.choice(sizes, size=pairs, p=probabilities)
+    order = rng.random((pairs, number)).argsort(axis=1)
+    places = order.argsort(axis=1)
+    coalitions = places < chosen[:, None]
+    both = np.stack([coalitions, ~coalitions], axis=1)
+    both = both.reshape(-1, number)
     return both, np.ones(len(both))
 
 
@@ -115,7 +120,8 @@ def _solve(
     last = coalitions[:, -1].astype(np.float64)
     columns = coalitions[:, :-1] - last[:, None]
     root = np.sqrt(weights)
-    solution, *_ = np.linalg.lstsq(
-        columns * root[:, None], (gains - last * total) * root, rcond=None
-    )
-    return np.append(solution, total - solution.sum())
+    weighted_columns = columns * root[:, None]
+    weighted_gains = (gains - last * total) * root
+    solution, *_ = np.linalg.lstsq(weighted_columns, weighted_gains, rcond=None)
+    value_of_last = total - solution.sum()
+    return np.append(solution, value_of_last)
