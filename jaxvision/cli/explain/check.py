@@ -13,18 +13,16 @@ from jaxtyping import Bool, UInt8
 
 from jaxvision.attribution import measures
 from jaxvision.attribution.types import HostImage
-from jaxvision.boxes import overlap
-from jaxvision.cli.explain import baselines
+from jaxvision.cli.explain import baselines, object_masks
 from jaxvision.cli.explain.explainer import Explainer, Map
 from jaxvision.cli.explain.methods import METHODS
-from jaxvision.cli.explain.subjects import Target, Words
+from jaxvision.cli.explain.subjects import Target
 from jaxvision.cli.predict.report import Progress, check_replaceable
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import write_json
 from jaxvision.core.rows import evenly_spaced
-from jaxvision.core.types import Example, Json, Tree
-from jaxvision.image.warp import Warp
+from jaxvision.core.types import Json, Tree
 from jaxvision.train import run as run_module
 from jaxvision.train import saved
 from jaxvision.train.run import Run
@@ -42,7 +40,6 @@ RANDOM = 'random weights'
 _SAMPLES = 64  # hidden images for infidelity
 _STEPS = 15  # of deletion and insertion
 _MASKS = {'rise': 256, 'shapley': 256}  # if the user gives no number
-_LEAST_IOU = 0.5  # of a detection with the annotated box that is its mask
 
 # Measures by name.
 Values = dict[str, float]
@@ -186,6 +183,7 @@ def _random_variables(reopened: Run) -> Tree:
 def _cases(explainer: Explainer, reopened: Run, request: Request) -> Iterator[Case]:
     """Yield the targets of some examples of the test split."""
     source = reopened.sources['test']
+    data = object_masks.Annotated.of(source.info, explainer.model.spec)
     rows = evenly_spaced(len(source), request.examples)
     for number, row in enumerate(np.asarray(rows).tolist()):
         annotation = source[row]
@@ -198,39 +196,8 @@ def _cases(explainer: Explainer, reopened: Run, request: Request) -> Iterator[Ca
                 number=number,
                 pixels=pixels,
                 target=target,
-                mask=_mask(annotation, example, target),
+                mask=object_masks.of_target(annotation, example, target, data),
             )
-
-
-def _mask(
-    annotation: Example, example: Example, target: Target
-) -> Bool[np.ndarray, 'h w'] | None:
-    """The pixels of the object of a target in the prepared image; None if there is none.
-
-    Args:
-        annotation: of the source.
-        example: the prepared example.
-        target: a class of pixels, or a box.
-    """
-    number = target.numbers.get('class')
-    if 'semantic' in example and 'mask' in target.numbers:
-        mask = np.asarray(example['semantic']) == number
-        return mask if mask.any() else None
-    if 'boxes' not in annotation or 'box' not in target.numbers:
-        return None
-    is_class = np.asarray(annotation['box_classes']) == number
-    if 'box_mask' in annotation:
-        is_class &= np.asarray(annotation['box_mask'])
-    size = example['image'].shape[:2]
-    warp = Warp(np.asarray(example['warp'], np.float64), size)
-    boxes = warp.boxes(np.asarray(annotation['boxes'], np.float64)[is_class])
-    ious = overlap.iou_on_host(target.numbers['box'].astype(np.float64), boxes)
-    if not len(boxes) or ious.max() < _LEAST_IOU:
-        return None
-    ymin, xmin, ymax, xmax = np.rint(boxes[ious.argmax()]).astype(int).tolist()
-    mask = np.zeros(size, bool)
-    mask[max(ymin, 0) : ymax, max(xmin, 0) : xmax] = True
-    return mask if mask.any() else None
 
 
 def _measure(
@@ -298,8 +265,6 @@ def _faithfulness(
         case: the target.
         map_: importance of each pixel.
     """
-    if isinstance(explainer.subject, Words):
-        return {}
     batch = explainer.settings.batch_size
 
     def rng() -> np.random.Generator:

@@ -8,11 +8,15 @@ examples:
   jaxvision explain --workdir model.tflite photo.jpg --method rise
   jaxvision explain --weights resnet50.pth --model resnet:50 photo.jpg
   jaxvision explain --workdir runs/cnn --check
+  jaxvision explain --workdir runs/cnn --method activation --target cat
 
 A target is a class of the image, a class of its pixels (segmentation), a box (detection) or a word
 (captions). By default the most likely ones are explained. OUT gets a picture for each image:
 the image as the model sees it, the map, and the map on the image. Colours mean the same in all
 pictures of a method. OUT also gets explanations.json and index.html, a page with everything.
+
+The method activation takes no FILE: it makes images with a high score of the class --target, from
+noise. A classifier or a segmenter answers to what these images show.
 
 exit codes:
   0    every file has an explanation
@@ -26,10 +30,10 @@ import sys
 from pathlib import Path
 
 from jaxvision.cli import invocation
-from jaxvision.cli.explain import check, report, subjects
+from jaxvision.cli.explain import activations, check, report, subjects
 from jaxvision.cli.explain.baselines import NAMES as BASELINES
-from jaxvision.cli.explain.explainer import Explainer, Settings
-from jaxvision.cli.explain.methods import METHODS
+from jaxvision.cli.explain.explainer import Explainer
+from jaxvision.cli.explain.methods import ACTIVATION, METHODS, Settings
 from jaxvision.cli.predict import model, weights
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import misplaced, names_given, options_given
@@ -83,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar='LIST',
         default='',
         help=f'names with commas between them: {", ".join(METHODS)} (grad_cam; of boxes '
-        'hires_cam; without gradients occlusion)',
+        f'hires_cam; without gradients occlusion); or {ACTIVATION} alone',
     )
     parser.add_argument(
         '--target',
@@ -140,7 +144,15 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar='N',
         default=0,
-        help='masks of RISE and Shapley values (1000), noisy copies of SmoothGrad (16)',
+        help='masks of RISE and Shapley values (1000), noisy copies of SmoothGrad (16), '
+        'images of a class of activation (4)',
+    )
+    group.add_argument(
+        '--steps',
+        type=int,
+        metavar='N',
+        default=256,
+        help='steps of activation (%(default)s)',
     )
     group.add_argument(
         '--parts',
@@ -165,6 +177,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Open the model, explain each file and report."""
     _check(arguments)
+    methods = _methods(arguments)
     paths = files.find(arguments.files, arguments.out, _say)
     opened = _open(arguments)
     explainer = Explainer(
@@ -179,7 +192,14 @@ def _run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
         ),
     )
-    methods = tuple(dict.fromkeys(filter(None, arguments.method.split(','))))
+    if methods == (ACTIVATION,):
+        request = activations.Request(
+            out=Path(arguments.out),
+            classes=arguments.target,
+            images=arguments.samples or 4,
+            steps=arguments.steps,
+        )
+        return activations.run(explainer, request)
     number = arguments.most or explainer.subject.default_number
     if arguments.target:
         number = arguments.most or len(arguments.target)
@@ -208,7 +228,9 @@ def _check(arguments: argparse.Namespace) -> None:
             '--check: expected --workdir RUN and no FILE, because it reads the evaluation '
             'split of the run. Remove the files.'
         )
-    if not arguments.check and not arguments.files:
+    if ACTIVATION in _methods(arguments):
+        _check_activation(arguments)
+    elif not arguments.check and not arguments.files:
         raise UserError('FILE: expected images. Give paths of files or folders.')
     for name, least in (
         ('examples', 2),
@@ -216,6 +238,7 @@ def _check(arguments: argparse.Namespace) -> None:
         ('samples', 0),
         ('parts', 2),
         ('batch_size', 1),
+        ('steps', 1),
         ('seed', 0),
     ):
         Field(least, '', least=least).check(f'--{name}', getattr(arguments, name))
@@ -225,6 +248,24 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(
             f'--workdir={arguments.workdir}: expected a run or an exported model. The file '
             'or folder does not exist.'
+        )
+
+
+def _methods(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The methods that the user names, each once."""
+    return tuple(dict.fromkeys(filter(None, arguments.method.split(','))))
+
+
+def _check_activation(arguments: argparse.Namespace) -> None:
+    """Check that nothing is asked for beside images of named classes."""
+    if _methods(arguments) != (ACTIVATION,) or arguments.check or arguments.files:
+        raise UserError(
+            f'--method={arguments.method}: expected {ACTIVATION} alone, without FILE and '
+            '--check, because it makes its own images. Remove the others.'
+        )
+    if not arguments.target:
+        raise UserError(
+            f'--method={ACTIVATION}: expected the class of the images. Give --target NAME.'
         )
 
 

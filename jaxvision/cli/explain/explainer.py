@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,25 @@ from jaxvision.attribution import (
     cam,
     gradients,
     intermediates,
-    perturbation,
     rollout,
-    shapley,
 )
-from jaxvision.attribution.types import HostImage, HostScore
-from jaxvision.cli.explain import baselines
-from jaxvision.cli.explain.methods import METHODS
-from jaxvision.cli.explain.subjects import Boxes, Numbers, Subject, Target, Words
+from jaxvision.attribution.types import (
+    HostImage,
+    HostScore,
+    Images,
+    Score,
+    Scores,
+)
+from jaxvision.cli.explain import baselines, hiding
+from jaxvision.cli.explain.methods import METHODS, Settings
+from jaxvision.cli.explain.subjects import (
+    Boxes,
+    HostScores,
+    Numbers,
+    Subject,
+    Target,
+    Words,
+)
 from jaxvision.cli.predict.model import Model
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError, not_a_choice
@@ -37,29 +48,7 @@ _CAMS = {
 }
 
 # What explainers of one model with other variables share: compiled programs and their layers.
-_SHARED = ('_scores', '_layer_gradient', '_attention', '_predict')
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The arguments of the methods.
-
-    Attributes:
-        layer: intermediate for class activation maps; '': the default one.
-        baseline: names of images without information, joined by '+'; '': the method's.
-        samples: {method: images or gradients} of RISE, Shapley values and SmoothGrad; the
-            method's number if it is missing.
-        parts: cells along each side of the image for occlusion, RISE and Shapley values.
-        batch_size: images that are scored at once.
-        seed: of random masks and noise.
-    """
-
-    layer: str = ''
-    baseline: str = ''
-    samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    parts: int = 7
-    batch_size: int = 32
-    seed: int = 0
+_SHARED = ('_scores', '_chances', '_layer_gradient', '_attention', '_predict')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,29 +143,49 @@ class Explainer:
             return self._by_attention(pixels)
         return self._by_score(method, pixels, target, number)
 
+    def class_score(self, name: str) -> Score:
+        """Make the score of a class as a function of images in [0, 1], on the device.
+
+        Raises:
+            UserError: The scores of the model belong to predictions.
+        """
+        numbers = self.subject.anywhere(name)
+        # A compiled function of it serves all classes.
+        return jax.tree_util.Partial(self._score, self.model.variables, numbers)
+
+    def _score(self, variables: Tree, numbers: Numbers, images: Images) -> Scores:
+        return self._scores(variables, images, numbers)
+
     def host_score(self, target: Target) -> HostScore:
         """Make the score of a target as a function of images on the host."""
-
-        def score(images: Float[np.ndarray, 'n h w c']) -> Float[np.ndarray, 'n']:
-            # As a user's files are: exported models take whole numbers.
-            pixels = np.rint(255 * images).astype(np.uint8)
-            outputs = self.model.predict({'image': pixels})
-            scores = self.subject.host_score(outputs, target.numbers)
-            if scores is None:
-                images = color.to_float(jnp.asarray(pixels))
-                scores = self._scores(self.model.variables, images, target.numbers)
-            return np.asarray(scores, np.float64)
-
-        return score
+        if isinstance(self.subject, Words):
+            return self._by_network(self._scores, target)
+        return self._by_prediction(self.subject.host_score, target)
 
     def probability(self, target: Target) -> HostScore:
         """Make a score in [0, 1] of a target as a function of images on the host."""
+        if isinstance(self.subject, Words):
+            return self._by_network(self._chances, target)
+        return self._by_prediction(self.subject.probability, target)
 
-        def score(images: Float[np.ndarray, 'n h w c']) -> Float[np.ndarray, 'n']:
-            pixels = np.rint(255 * images).astype(np.uint8)
-            outputs = self.model.predict({'image': pixels})
-            scores = self.subject.probability(outputs, target.numbers)
-            return np.asarray(scores, np.float64)
+    def _by_prediction(
+        self, read: Callable[[Records, Numbers], HostScores], target: Target
+    ) -> HostScore:
+        """A score that predictions have."""
+
+        def score(images: Float[np.ndarray, 'n h w c']) -> HostScores:
+            outputs = self.model.predict({'image': _whole_numbers(images)})
+            return np.asarray(read(outputs, target.numbers), np.float64)
+
+        return score
+
+    def _by_network(self, compute: Callable[..., Array], target: Target) -> HostScore:
+        """A score that the outputs of the network have."""
+
+        def score(images: Float[np.ndarray, 'n h w c']) -> HostScores:
+            pixels = color.to_float(jnp.asarray(_whole_numbers(images)))
+            values = compute(self.model.variables, pixels, target.numbers)
+            return np.asarray(values, np.float64)
 
         return score
 
@@ -210,7 +219,7 @@ class Explainer:
         if method == 'smooth_grad':
             key = keys.stream(jax.random.key(self.settings.seed), 'explain')
             image_keys = keys.per_example(key, jnp.array([number]))
-            samples = self._samples(method)
+            samples = self.settings.samples_of(method)
             values = gradients.smooth_grad(score, images, image_keys, samples=samples)
             return _made(np.abs(values[0]).max(axis=-1), samples=samples)
         return self._integrated(score, images, pixels)
@@ -291,56 +300,13 @@ class Explainer:
         blanks = self._baselines(method, pixels)
         score = self.host_score(target)
         maps = [
-            self._perturbed(method, score, image, blank, number)
+            hiding.map_of(method, score, image, blank, self.settings, number)
             for blank in blanks.values()
         ]
         facts = {'baselines': list(blanks)}
         if METHODS[method].samples:
-            facts['samples'] = self._samples(method)
+            facts['samples'] = self.settings.samples_of(method)
         return _made(np.mean(maps, axis=0), **facts)
-
-    def _perturbed(
-        self,
-        method: str,
-        score: HostScore,
-        image: HostImage,
-        blank: HostImage,
-        number: int,
-    ) -> Map:
-        """The map of a method that hides pixels.
-
-        Args:
-            method: 'occlusion', 'rise' or 'shapley'.
-            score: of images.
-            image: in [0, 1].
-            blank: shown instead of hidden pixels.
-            number: of the image.
-        """
-        height, width, _ = image.shape
-        parts = self.settings.parts
-        batch = self.settings.batch_size
-        rng = keys.host(self.settings.seed, f'explain {method}', number)
-        if method == 'occlusion':
-            window = (-(-height // parts), -(-width // parts))
-            stride = (-(-window[0] // 2), -(-window[1] // 2))
-            return perturbation.occlusion(
-                score, image, blank, window=window, stride=stride, batch=batch
-            )
-        samples = self._samples(method)
-        if method == 'rise':
-            return perturbation.rise(
-                score, image, blank, rng, masks=samples, cells=parts, batch=batch
-            )
-        segments = shapley.grid_segments(
-            (height, width), min(parts, height), min(parts, width)
-        )
-        values = shapley.kernel_shap(
-            score, image, blank, segments, rng, samples=samples, batch=batch
-        )
-        return values[segments]
-
-    def _samples(self, method: str) -> int:
-        return self.settings.samples.get(method, METHODS[method].samples)
 
     def _baselines(self, method: str, pixels: Pixels) -> dict[str, HostImage]:
         names = self.settings.baseline or baselines.default(method)
@@ -367,6 +333,16 @@ class Explainer:
             return self.subject.score(outputs, numbers)
 
         return jax.jit(scores)
+
+    @functools.cached_property
+    def _chances(self):
+        """The probabilities of words."""
+
+        def chances(variables: Tree, images: Array, numbers: Numbers) -> Array:
+            outputs, _ = self._network(variables, numbers, images)
+            return self.subject.chance(outputs, numbers)
+
+        return jax.jit(chances)
 
     @functools.cached_property
     def _layer_gradient(self):
@@ -437,6 +413,13 @@ class Explainer:
 def _batch_of(pixels: Pixels) -> Float[Array, '1 h w c']:
     """A batch of one image in [0, 1]."""
     return color.to_float(jnp.asarray(pixels))[None]
+
+
+def _whole_numbers(
+    images: Float[np.ndarray, 'n h w c'],
+) -> UInt8[np.ndarray, 'n h w c']:
+    """Images in [0, 1] as a user's files are: exported models take whole numbers."""
+    return np.rint(255 * images).astype(np.uint8)
 
 
 def _made(map_: Array | np.ndarray, **facts: object) -> Explanation:

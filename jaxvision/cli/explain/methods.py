@@ -1,7 +1,11 @@
-"""The methods of explanation by name."""
+"""The methods of explanation by name, and their arguments."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
+
+# Makes images of a class, where the other methods make maps of images.
+ACTIVATION = 'activation'
 
 # What a method asks of a model.
 Needs = Literal['gradient', 'layer', 'attention', 'score']
@@ -90,3 +94,29 @@ METHODS = {
         samples=1000,
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The arguments of the methods.
+
+    Attributes:
+        layer: intermediate for class activation maps; '': the default one.
+        baseline: names of images without information, joined by '+'; '': the method's.
+        samples: {method: images or gradients} of RISE, Shapley values and SmoothGrad; the
+            method's number if it is missing.
+        parts: cells along each side of the image for occlusion, RISE and Shapley values.
+        batch_size: images that are scored at once.
+        seed: of random masks and noise.
+    """
+
+    layer: str = ''
+    baseline: str = ''
+    samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    parts: int = 7
+    batch_size: int = 32
+    seed: int = 0
+
+    def samples_of(self, method: str) -> int:
+        """The images or gradients of a method."""
+        return self.samples.get(method, METHODS[method].samples)

@@ -10,14 +10,14 @@ from jaxtyping import UInt8
 
 from jaxvision.cli.explain.explainer import Explainer, Map
 from jaxvision.cli.explain.methods import METHODS
+from jaxvision.cli.predict import finding
 from jaxvision.cli.predict.file_by_file import attempt
 from jaxvision.cli.predict.predictor import Entry
 from jaxvision.cli.predict.report import Progress, check_replaceable
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import write_json, write_text
-from jaxvision.core.types import Example, Json
+from jaxvision.core.types import Json
 from jaxvision.data import files
-from jaxvision.image.warp import Warp
 from jaxvision.viz import explanations, figures, page
 from jaxvision.viz.tables import Table
 
@@ -142,7 +142,7 @@ def _explain(explainer: Explainer, request: Request, number: int) -> File:
     targets = explainer.targets(pixels, example, request.targets)
     if not targets:
         raise UserError('there is no such target in the prediction')
-    rows, columns = visible_part(example)
+    rows, columns = finding.visible_part(example)
     maps = []
     for method in request.methods:
         for target in targets:
@@ -156,23 +156,6 @@ def _explain(explainer: Explainer, request: Request, number: int) -> File:
                 )
             )
     return File(path=path, image=pixels[rows, columns], maps=maps)
-
-
-def visible_part(example: Example) -> tuple[slice, slice]:
-    """Rows and columns of a prepared image that the user's image covers, without padding.
-
-    Args:
-        example: the prepared image. With 'warp' and 'original_size', it may be padded.
-    """
-    height, width = example['image'].shape[:2]
-    if 'warp' not in example:
-        return slice(0, height), slice(0, width)
-    warp = Warp(np.asarray(example['warp'], np.float64), (height, width))
-    size = np.asarray(example['original_size'], np.float64)
-    (box,) = warp.boxes(np.array([[0.0, 0.0, *size]]))
-    low = np.clip(np.floor(box[:2] + 0.5), 0, (height - 1, width - 1)).astype(int)
-    high = np.clip(np.ceil(box[2:] - 0.5), low + 1, (height, width)).astype(int)
-    return slice(low[0], high[0]), slice(low[1], high[1])
 
 
 def _row(file: File) -> dict[str | None, str | int | float]:

@@ -6,8 +6,9 @@ the outputs of the network or, for exported models, from predictions.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -48,16 +49,21 @@ class Target:
     answer: Json
 
 
-class Subject(Protocol):
+@dataclasses.dataclass(frozen=True)
+class Subject:
     """The targets and scores of one kind of model.
 
     Attributes:
+        model: the model.
+        names: targets that the user names; empty: those that the model predicts.
         score_name: what the score is, for the report.
         default_number: targets of an image, if the user names none.
     """
 
-    score_name: str
-    default_number: int
+    model: Model
+    names: Sequence[str]
+    score_name: ClassVar[str]
+    default_number = 3
 
     def targets(self, example: Example, outputs: Records) -> list[Target]:
         """List the targets of an image, the most important first.
@@ -66,23 +72,36 @@ class Subject(Protocol):
             example: the prepared image.
             outputs: of `Task.predict`, for this image.
         """
-        ...
+        raise NotImplementedError
+
+    def anywhere(self, name: str) -> Numbers:
+        """The numbers of a class in an image that nothing was predicted for.
+
+        Raises:
+            UserError: The scores belong to predictions.
+        """
+        del name
+        raise UserError(
+            f'{self.model.name}: expected a classifier or a segmenter, whose classes have '
+            'scores without a prediction. Choose another method, or another run.'
+        )
 
     def inputs(self, numbers: Numbers, count: int) -> tuple[Array, ...]:
-        """Further inputs of the network for `count` images, after the images."""
-        ...
+        """Further inputs of the network for `count` images, after the images: none."""
+        del numbers, count
+        return ()
 
     def score(self, outputs: Tree, numbers: Numbers) -> Scores:
         """The score of each image, from the outputs of `Network.apply`."""
-        ...
+        raise NotImplementedError
 
-    def host_score(self, outputs: Records, numbers: Numbers) -> HostScores | None:
-        """The score of each image, from those of `Task.predict`; None: it is unknown."""
-        ...
+    def host_score(self, outputs: Records, numbers: Numbers) -> HostScores:
+        """The score of each image, from those of `Task.predict`."""
+        raise NotImplementedError
 
-    def probability(self, outputs: Records, numbers: Numbers) -> HostScores | None:
-        """A score in [0, 1] of each image, from `Task.predict`; None: it is unknown."""
-        ...
+    def probability(self, outputs: Records, numbers: Numbers) -> HostScores:
+        """A score in [0, 1] of each image, from `Task.predict`."""
+        raise NotImplementedError
 
 
 def of_model(model: Model, names: Sequence[str]) -> Subject:
@@ -111,11 +130,9 @@ def of_model(model: Model, names: Sequence[str]) -> Subject:
 
 
 @dataclasses.dataclass(frozen=True)
-class Classes:
+class Classes(Subject):
     """The classes of an image. The score is a logit."""
 
-    model: Model
-    names: Sequence[str]
     score_name = 'logit'
 
     @property
@@ -143,9 +160,9 @@ class Classes:
             answer={'class': name, 'probability': round(probability, 6)},
         )
 
-    def inputs(self, numbers: Numbers, count: int) -> tuple[Array, ...]:
-        """No further inputs."""
-        return ()
+    def anywhere(self, name: str) -> Numbers:
+        """The number of the class."""
+        return {'class': np.int32(self.model.spec.class_names.index(name))}
 
     def score(self, outputs: Tree, numbers: Numbers) -> Scores:
         """The logit of the class."""
@@ -161,13 +178,10 @@ class Classes:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassesOfPixels:
+class ClassesOfPixels(Subject):
     """The classes that pixels of an image have. The score is the mean of their logits."""
 
-    model: Model
-    names: Sequence[str]
     score_name = 'mean logit of the pixels of the class'
-    default_number = 3
 
     def targets(self, example: Example, outputs: Records) -> list[Target]:
         """The classes of pixels, the largest first, without a background."""
@@ -190,9 +204,11 @@ class ClassesOfPixels:
             answer={'class': name, 'fraction': round(fraction, 6)},
         )
 
-    def inputs(self, numbers: Numbers, count: int) -> tuple[Array, ...]:
-        """No further inputs."""
-        return ()
+    def anywhere(self, name: str) -> Numbers:
+        """The number of the class, and all pixels."""
+        row = self.model.spec.class_names.index(name)
+        height, width, _ = self.model.spec.inputs['image'].shape
+        return {'class': np.int32(row), 'mask': np.ones((1, height, width), bool)}
 
     def score(self, outputs: Tree, numbers: Numbers) -> Scores:
         """The mean logit of the class over the pixels that had it."""
@@ -215,13 +231,10 @@ class ClassesOfPixels:
 
 
 @dataclasses.dataclass(frozen=True)
-class Boxes:
+class Boxes(Subject):
     """The objects that a detector finds. The score is the logit of the box's class."""
 
-    model: Model
-    names: Sequence[str]
     score_name = 'logit of the class of the box; of hidden pixels, IoU x score'
-    default_number = 3
 
     def targets(self, example: Example, outputs: Records) -> list[Target]:
         """The detections above the thresholds of the run, the best first."""
@@ -254,10 +267,6 @@ class Boxes:
                 )
             )
         return targets
-
-    def inputs(self, numbers: Numbers, count: int) -> tuple[Array, ...]:
-        """No further inputs."""
-        return ()
 
     def with_row(self, target: Target, raw: Records) -> Target:
         """Add the row of the network's outputs that became a detection.
@@ -313,11 +322,9 @@ class Boxes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
+class Words(Subject):
     """The words of a caption. The score is the logit of a word after the words before it."""
 
-    model: Model
-    names: Sequence[str]
     score_name = 'logit of the word'
     default_number = 20
 
@@ -355,13 +362,14 @@ class Words:
         row = jnp.asarray(numbers['row'])
         return scores.of_row(outputs, row, jnp.asarray(numbers['word']))
 
-    def host_score(self, outputs: Records, numbers: Numbers) -> None:
-        """Unknown, because predictions have no logits of words."""
-        return None
+    def chance(self, outputs: Tree, numbers: Numbers) -> Scores:
+        """The probability of the word at its place, from the outputs of `Network.apply`.
 
-    def probability(self, outputs: Records, numbers: Numbers) -> None:
-        """Unknown, because predictions have no probabilities of words."""
-        return None
+        Predictions have neither scores nor probabilities of words.
+        """
+        probabilities = jax.nn.softmax(outputs)
+        row = jnp.asarray(numbers['row'])
+        return scores.of_row(probabilities, row, jnp.asarray(numbers['word']))
 
 
 def class_logits(outputs: Batch) -> Float[Array, 'b n k']:

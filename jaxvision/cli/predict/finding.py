@@ -223,6 +223,23 @@ def in_view(example: Example, outputs: Records) -> Detections:
     )
 
 
+def visible_part(example: Example) -> tuple[slice, slice]:
+    """Rows and columns of a prepared image that the user's image covers, without padding.
+
+    Args:
+        example: the prepared image. With 'warp' and 'original_size', it may be padded.
+    """
+    height, width = example['image'].shape[:2]
+    if 'warp' not in example:
+        return slice(0, height), slice(0, width)
+    warp = Warp(np.asarray(example['warp'], np.float64), (height, width))
+    size = np.asarray(example['original_size'], np.float64)
+    (box,) = warp.boxes(np.array([[0.0, 0.0, *size]]))
+    low = np.clip(np.floor(box[:2] + 0.5), 0, (height - 1, width - 1)).astype(int)
+    high = np.clip(np.ceil(box[2:] - 0.5), low + 1, (height, width)).astype(int)
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
 @dataclasses.dataclass(frozen=True)
 class _Seen:
     """The detections of one view of an image.

@@ -2,10 +2,12 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import jaxvision
 from jaxvision.cli.explain import command
 
 
@@ -89,9 +91,31 @@ def test_a_target_can_be_named(explain, digits, trained):
     assert [each['class'] for each in file['explanations']] == ['3', '5']
 
 
+def test_images_of_a_class_are_made_without_a_file(explain, trained, tmp_path):
+    arguments = ('--workdir', trained, '--method', 'activation', '--samples', 2)
+    targets = ('--target', '3', '--target', '5')
+    code, out, err, report = explain(*arguments, *targets, '--steps', 40)
+    assert code == 0, err
+    assert [entry['class'] for entry in report['files']] == ['3', '5']
+    task, variables, spec = jaxvision.load(trained)
+    noise = jax.random.uniform(jax.random.key(0), (20, *spec.inputs['image'].shape))
+    outputs, _ = task.network.apply(variables, task.network.normalize(noise))
+    for entry in report['files']:
+        assert len(entry['scores']) == 2
+        least = np.max(outputs[:, int(entry['class'])])
+        assert min(entry['scores']) > least
+        assert Image.open(entry['picture']).width > 100
+    page = (tmp_path / 'explanations' / 'index.html').read_text()
+    assert page.count('data:image/png;base64,') == 2
+    # The images of a class do not depend on the other classes.
+    code, _, _, alone = explain(*arguments, '--target', '5', '--steps', 40)
+    assert alone['files'][0]['scores'] == report['files'][1]['scores']
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [
+        (['--method', 'activation'], 'expected activation alone, without FILE'),
         (['--method', 'grad_camm'], "--method='grad_camm': expected one of"),
         (['--layer', 'stage7'], "--layer='stage7': expected one of 'stage1', 'pooled'"),
         (['--target', 'cat'], "there is no class 'cat'"),

@@ -1,18 +1,20 @@
 """Targets and scores of each kind of model, on outputs made by hand."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.cli.explain import check, report, subjects
-from jaxvision.cli.explain.explainer import Explainer, Settings
+from jaxvision.cli.explain import check, object_masks, subjects
+from jaxvision.cli.explain.explainer import Explainer
+from jaxvision.cli.explain.methods import Settings
+from jaxvision.cli.explain.subjects import Target
+from jaxvision.cli.predict import finding
 from jaxvision.cli.predict.model import Model
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
-from jaxvision.core.task import Task
+from jaxvision.core.task import Network, Task
 from jaxvision.image.warp import Warp
 
 SIZE = (4, 6)
@@ -179,6 +181,31 @@ def test_words_are_those_before_the_end_of_the_caption():
     assert named.answer == {'word': 'dog', 'place': 2}
 
 
+def test_words_have_the_probabilities_of_the_network_after_the_words_before():
+    details = Details(vocabulary=('<end>', '<begin>', '<unknown>', 'a', 'dog'))
+    model = model_of('image', targets=['caption'], details=details)
+
+    def apply(variables, images, caption):
+        bright = images.mean((1, 2, 3))
+        places = jnp.arange(caption.shape[1])[:, None] * jnp.arange(5.0)
+        return bright[:, None, None] * places * variables, {}
+
+    network = Network(normalize=lambda images: images, apply=apply)
+    model = dataclasses.replace(
+        model, task=dataclasses.replace(model.task, network=network), variables=2.0
+    )
+    subject = subjects.of_model(model, ())
+    _, dog = subject.targets({}, {'caption': np.array([3, 4])})
+    explainer = Explainer(model, subject, Settings(parts=2))
+    images = np.zeros((2, *SIZE, 3), np.float32)
+    images[1] = 1
+    logits = 2 * np.arange(5.0)
+    chances = np.exp(logits) / np.exp(logits).sum()
+    got = explainer.probability(dog)(images)
+    np.testing.assert_allclose(got, [0.2, chances[4]], rtol=1e-5)
+    np.testing.assert_allclose(explainer.host_score(dog)(images), [0, 8], rtol=1e-5)
+
+
 def test_other_models_are_refused():
     with pytest.raises(UserError, match="predictor='generator'"):
         subjects.of_model(model_of('generator'), ())
@@ -227,8 +254,16 @@ def test_padding_of_a_prepared_image_is_not_shown():
         'warp': Warp.resize((20, 40), (5, 10)).then(Warp.crop(-2, 0, (10, 10))).matrix,
         'original_size': np.array([20, 40]),
     }
-    assert report.visible_part(example) == (slice(2, 7), slice(0, 10))
-    assert report.visible_part(EXAMPLE) == (slice(0, 4), slice(0, 6))
+    assert finding.visible_part(example) == (slice(2, 7), slice(0, 10))
+    assert finding.visible_part(EXAMPLE) == (slice(0, 4), slice(0, 6))
+
+
+DATA = object_masks.Annotated(semantic_names=NAMES, class_names=NAMES, shows_all=True)
+
+
+def mask_of(annotation, example=EXAMPLE, data=DATA, *, answer=None, **numbers):
+    target = Target(name='', numbers=numbers, answer=answer or {})
+    return object_masks.of_target(annotation, example, target, data)
 
 
 def test_the_mask_of_a_box_is_the_annotated_box_of_its_class():
@@ -237,18 +272,39 @@ def test_the_mask_of_a_box_is_the_annotated_box_of_its_class():
         'box_classes': np.array([1, 2]),
         'box_mask': np.array([True, True]),
     }
-    target = SimpleNamespace(numbers={'class': np.int32(2), 'box': BOXES[1]})
-    mask = check._mask(annotation, EXAMPLE, target)
+    mask = mask_of(annotation, **{'class': np.int32(2), 'box': BOXES[1]})
     expected = np.zeros(SIZE, bool)
     expected[1:4, 1:5] = True
     np.testing.assert_array_equal(mask, expected)
-    elsewhere = SimpleNamespace(numbers={'class': np.int32(1), 'box': BOXES[1]})
-    assert check._mask(annotation, EXAMPLE, elsewhere) is None
-    of_pixels = SimpleNamespace(numbers={'class': np.int32(2), 'mask': None})
+    assert mask_of(annotation, **{'class': np.int32(1), 'box': BOXES[1]}) is None
     semantic = np.zeros(SIZE, np.uint8)
     semantic[0, 3] = 2
-    mask = check._mask({}, {**EXAMPLE, 'semantic': semantic}, of_pixels)
+    example = {**EXAMPLE, 'semantic': semantic}
+    mask = mask_of({}, example, **{'class': np.int32(2), 'mask': None})
     np.testing.assert_array_equal(mask, semantic == 2)
+
+
+def test_the_mask_of_a_class_or_a_word_is_that_of_its_name():
+    semantic = np.zeros((2, 3), np.uint8)
+    semantic[0, 2] = 2
+    expected = np.zeros(SIZE, bool)
+    expected[:2, 4:] = True
+    for answer in ({'class': 'dog'}, {'word': 'dog', 'place': 4}):
+        mask = mask_of({'semantic': semantic}, answer=answer)
+        np.testing.assert_array_equal(mask, expected)
+    assert mask_of({'semantic': semantic}, answer={'word': 'the'}) is None
+    assert mask_of({'semantic': semantic}, answer={'word': 'cat'}) is None
+    boxes = {
+        'image': np.zeros((2, 3, 3)),
+        'boxes': np.array([[0, 0, 1, 1], [0, 2, 1, 3]]),
+        'box_classes': np.array([1, 2]),
+    }
+    mask = mask_of(boxes, answer={'word': 'dog'})
+    np.testing.assert_array_equal(mask, expected)
+    cropped = dataclasses.replace(DATA, shows_all=False)
+    assert mask_of({'semantic': semantic}, data=cropped, answer={'word': 'dog'}) is None
+    # The size of an encoded image is not known.
+    assert mask_of({**boxes, 'image': b''}, answer={'word': 'dog'}) is None
 
 
 def test_margins_count_standard_errors_of_paired_differences():
