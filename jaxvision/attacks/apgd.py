@@ -49,19 +49,11 @@ def apgd(
 
     The first step is 2 eps. At a checkpoint the step of an example is halved if too few steps
     raised its objective, or if neither its step nor its best value has changed since the last
-    checkpoint. It then goes on from its best image.
+    checkpoint. It then goes on from its best image. Arguments that are not listed are those
+    of `pgd.pgd`.
 
     Args:
-        logits: the classifier of images in [0, 1].
-        images: in [0, 1], [B, H, W, C].
-        labels: the true classes, [B].
-        keys: one key for each example, for the random starts.
-        eps: the largest norm of a perturbation, in pixels of [0, 1].
-        norm: the norm of a perturbation.
         steps: the number of steps; each needs one gradient, and the start another.
-        restarts: the number of random starts.
-        targets: the classes to reach; None: any wrong class.
-        objective: what to maximise; None: the cross-entropy, or that of the targets.
 
     Returns:
         The best of the original image and of all iterates.
@@ -93,17 +85,9 @@ def apgd_targeted(
 ) -> Attacked:
     """Attack by APGD towards one class, where any wrong class is a success (APGD-T).
 
-    AutoAttack runs it for the ranks 1 to 9.
+    AutoAttack runs it for the ranks 1 to 9. Arguments that are not listed are those of `apgd`.
 
     Args:
-        logits: the classifier of images in [0, 1].
-        images: in [0, 1], [B, H, W, C].
-        labels: the true classes, [B].
-        keys: one key for each example, for the random starts.
-        eps: the largest norm of a perturbation, in pixels of [0, 1].
-        norm: the norm of a perturbation.
-        steps: the number of steps.
-        restarts: the number of random starts.
         rank: the place of the target among the wrong classes of the original image. 1: the
             most likely one.
         objective: what to maximise. The targeted DLR needs four classes.

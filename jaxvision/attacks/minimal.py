@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxvision.attacks import balls, hyperplanes, loops, objectives
+from jaxvision.attacks import balls, hyperplanes, loops, nearest, objectives
+from jaxvision.attacks.nearest import Nearest
 from jaxvision.attacks.pgd import Problem, restart_keys
 from jaxvision.attacks.types import (
     Attacked,
@@ -22,9 +23,6 @@ from jaxvision.attacks.types import (
     PerExample,
     Scalar,
 )
-
-# Bisections between the original image and an adversarial one.
-_BISECTIONS = 16
 
 
 def deepfool(
@@ -42,17 +40,12 @@ def deepfool(
     """Cross the nearest boundary of the linearised classifier, repeatedly (DeepFool).
 
     Moosavi-Dezfooli et al. 2016, with the rule for other norms in their section 3.4. A search along
-    the line to the original image then removes the overshoot.
+    the line to the original image then removes the overshoot. Arguments that are not listed are
+    those of `fab`.
 
     Args:
-        logits: the classifier of images in [0, 1].
-        images: in [0, 1], [B, H, W, C].
-        labels: the true classes, [B].
         keys: not used; all attacks take the same arguments.
-        eps: the largest norm of a perturbation that counts as a success.
-        norm: the norm that is to be small.
         steps: the most linear steps.
-        classes: the number of wrong classes to consider, the most likely ones first.
         overshoot: the fraction by which a step goes beyond the boundary.
 
     Returns:
@@ -65,9 +58,8 @@ def deepfool(
     _require_steps(steps)
     step = _DeepFoolStep(norm=norm, overshoot=overshoot)
     problem = _problem(logits, images, labels, eps, range(1, classes + 1))
-    state = _begin(step, problem, images)
-    state = loops.repeat(step, problem, state, steps)
-    return _finish(step, problem, state)
+    state = loops.repeat(step, problem, _begin(problem.base), steps)
+    return nearest.finish(state.nearest, problem.base, state.images, norm)
 
 
 def fab(
@@ -86,11 +78,9 @@ def fab(
 
     Each step projects the image onto the nearest boundary of the linearised classifier within
     [0, 1], with a pull towards the original. It needs a gradient for each of the classes.
+    Arguments that are not listed are those of `pgd.pgd`.
 
     Args:
-        logits: the classifier of images in [0, 1].
-        images: in [0, 1], [B, H, W, C].
-        labels: the true classes, [B].
         keys: one key for each example, for the starts after the first one.
         eps: the largest norm of a perturbation that counts as a success.
         norm: the norm that is to be small.
@@ -122,18 +112,10 @@ def fab_targeted(
 ) -> Attacked:
     """Attack by FAB towards one class, where any wrong class is a success (FAB-T).
 
-    The arguments are those of `fab`. A step needs one gradient. AutoAttack runs it for the
-    ranks 1 to 9.
+    A step needs one gradient. AutoAttack runs it for the ranks 1 to 9. Arguments that are not
+    listed are those of `fab`.
 
     Args:
-        logits: the classifier of images in [0, 1].
-        images: in [0, 1], [B, H, W, C].
-        labels: the true classes, [B].
-        keys: one key for each example, for the starts after the first one.
-        eps: the largest norm of a perturbation that counts as a success.
-        norm: the norm that is to be small.
-        steps: the number of steps.
-        restarts: the number of starts.
         rank: the place of the target among the wrong classes of the original image.
 
     Raises:
@@ -141,30 +123,6 @@ def fab_targeted(
     """
     problem = _problem(logits, images, labels, eps, [rank])
     return _run_fab(problem, keys, norm, steps, restarts)
-
-
-def to_boundary(
-    logits: Logits, images: Images, originals: Images, labels: Labels
-) -> Images:
-    """Move misclassified images towards their originals, as far as they stay misclassified.
-
-    The boundary is found by bisection, to 1.5e-5 of the distance. Correct images stay.
-    """
-    is_wrong = objectives.is_wrong(logits(images), labels)
-    none = jnp.zeros(len(images), images.dtype)
-
-    def between(fraction):
-        return originals + _pixels(fraction) * (images - originals)
-
-    def halve(_, limits):
-        near, far = limits
-        middle = (near + far) / 2
-        is_beyond = objectives.is_wrong(logits(between(middle)), labels)
-        return jnp.where(is_beyond, near, middle), jnp.where(is_beyond, middle, far)
-
-    # Without gradients a rolled loop is as fast on a CPU.
-    _, far = jax.lax.fori_loop(0, _BISECTIONS, halve, (none, none + 1))
-    return jnp.where(_pixels(is_wrong & (far < 1)), between(far), images)
 
 
 class _Problem(NamedTuple):
@@ -179,13 +137,11 @@ class _State(NamedTuple):
 
     Attributes:
         images: the current images.
-        nearest: the nearest misclassified images so far, else the originals.
-        length: the distance of `nearest`; infinite: none so far.
+        nearest: the nearest misclassified images so far.
     """
 
     images: Images
-    nearest: Images
-    length: PerExample
+    nearest: Nearest
 
 
 def _problem(
@@ -220,10 +176,10 @@ def _nearest_boundary(
     gradients = jnp.where(jnp.isfinite(gradients), gradients, 0)
     slopes = jax.vmap(functools.partial(balls.dual_norm, norm=norm))(gradients)
     distances = jnp.where(slopes > 0, jnp.abs(values) / slopes, jnp.inf)
-    nearest = jnp.argmin(distances, axis=0)
+    first = jnp.argmin(distances, axis=0)
     rows = jnp.arange(len(labels))
     is_wrong = objectives.is_wrong(outputs, labels)
-    return values[nearest, rows], gradients[nearest, rows], is_wrong
+    return values[first, rows], gradients[first, rows], is_wrong
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -280,12 +236,9 @@ class _FabStep:
         """Keep nearer misclassified images, and retreat from all misclassified ones."""
         originals = problem.images
         is_wrong = objectives.is_wrong(problem.logits(moved), problem.labels)
-        state = _nearer(problem, moved, is_wrong, state, self.norm)
+        closest = nearest.nearer(state.nearest, problem, moved, is_wrong, self.norm)
         retreated = originals + self.retreat * (moved - originals)
-        return state._replace(images=jnp.where(_pixels(is_wrong), retreated, moved))
-
-
-_AnyStep = _DeepFoolStep | _FabStep
+        return _State(jnp.where(_pixels(is_wrong), retreated, moved), closest)
 
 
 def _run_fab(
@@ -294,61 +247,30 @@ def _run_fab(
     _require_steps(steps)
     _require_steps(restarts, 'restarts')
     step = _FabStep(norm=norm)
-    state = _begin(step, problem, problem.base.images)
+    state = _begin(problem.base)
     for restart in range(restarts):
         if restart:
             start = _random_start(step, problem, state, restart_keys(keys, restart))
             state = state._replace(images=start)
         state = loops.repeat(step, problem, state, steps)
-    return _finish(step, problem, state)
+    return nearest.finish(state.nearest, problem.base, state.images, norm)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _begin(step: _AnyStep, problem: _Problem, images: Images) -> _State:
-    base = problem.base
-    is_wrong = objectives.is_wrong(base.logits(base.images), base.labels)
-    length = jnp.where(is_wrong, 0, jnp.inf).astype(images.dtype)
-    return _State(images=images, nearest=base.images, length=length)
+@jax.jit
+def _begin(problem: Problem) -> _State:
+    return _State(problem.images, nearest.begin(problem))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _random_start(
-    step: _AnyStep, problem: _Problem, state: _State, keys: Keys
+    step: _FabStep, problem: _Problem, state: _State, keys: Keys
 ) -> Images:
     """Start within half of the distance that is to be improved."""
     base = problem.base
-    radius = jnp.minimum(state.length, base.eps)
+    radius = jnp.minimum(state.nearest.length, base.eps)
     # Without a success and a limit, any image is as good.
     radius = jnp.where(jnp.isfinite(radius), radius / 2, 0.5)
     return balls.random_start(keys, base.images, _pixels(radius), step.norm)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _finish(step: _AnyStep, problem: _Problem, state: _State) -> Attacked:
-    base = problem.base
-    crossed = state
-    for candidates in (state.images, state.nearest):
-        edge = to_boundary(base.logits, candidates, base.images, base.labels)
-        is_wrong = objectives.is_wrong(base.logits(edge), base.labels)
-        state = _nearer(base, edge, is_wrong, state, step.norm)
-    # With a limit, an image beyond the boundary is better than one on it: the same network in
-    # another program may round differently.
-    is_enough = jnp.isfinite(base.eps) & (crossed.length <= base.eps)
-    nearest = jnp.where(_pixels(is_enough), crossed.nearest, state.nearest)
-    success = jnp.isfinite(state.length) & (state.length <= base.eps)
-    return Attacked(jnp.where(_pixels(success), nearest, base.images), success)
-
-
-def _nearer(
-    problem: Problem, images: Images, is_wrong: Flags, state: _State, norm: Norm
-) -> _State:
-    """Replace the nearest misclassified images by nearer ones."""
-    length = balls.distance(images, problem.images, norm)
-    is_nearer = is_wrong & (length < state.length)
-    return state._replace(
-        nearest=jnp.where(_pixels(is_nearer), images, state.nearest),
-        length=jnp.where(is_nearer, length, state.length),
-    )
 
 
 def _norm(step: Images, norm: Norm) -> PerExample:

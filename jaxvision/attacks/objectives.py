@@ -60,6 +60,11 @@ def targeted_margin(logits: Outputs, labels: Labels, targets: Labels) -> PerExam
     return _logit_of(logits, targets) - largest_other(logits, targets)
 
 
+def rise(logits: Outputs, labels: Labels, targets: Labels) -> PerExample:
+    """Logit of the target minus that of the true class."""
+    return _logit_of(logits, targets) - _logit_of(logits, labels)
+
+
 def dlr(logits: Outputs, labels: Labels, targets: Labels) -> PerExample:
     """Difference of logits ratio (Croce & Hein 2020, equation 6).
 
@@ -84,8 +89,7 @@ def targeted_dlr(logits: Outputs, labels: Labels, targets: Labels) -> PerExample
     _require_classes(logits, 4)
     top = lax.top_k(logits, 4)[0]
     spread = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
-    rise = _logit_of(logits, targets) - _logit_of(logits, labels)
-    return rise / (spread + _TINY)
+    return rise(logits, labels, targets) / (spread + _TINY)
 
 
 def is_wrong(logits: Outputs, labels: Labels) -> Flags:

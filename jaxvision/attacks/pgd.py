@@ -38,17 +38,11 @@ def fgsm(
 ) -> Attacked:
     """Take one step of size eps along the gradient (FGSM, Goodfellow et al. 2015).
 
-    With a random start and a step of another size, it is `pgd` with one step.
+    With a random start and a step of another size, it is `pgd` with one step. Arguments that
+    are not listed are those of `pgd`.
 
     Args:
-        logits: the classifier of images in [0, 1].
-        images: in [0, 1], [B, H, W, C].
-        labels: the true classes, [B].
         keys: not used; all attacks take the same arguments.
-        eps: the largest norm of a perturbation, in pixels of [0, 1].
-        norm: the norm of a perturbation.
-        targets: the classes to reach; None: any wrong class.
-        objective: what to maximise; None: the cross-entropy, or that of the targets.
         keep: 'best': the original image if the step made it no better. 'last': the step.
     """
     return pgd(
@@ -119,7 +113,7 @@ def pgd(
             f'steps={steps}, restarts={restarts}: expected whole numbers above 0.'
         )
     if step_size is None:
-        step_size = eps * min(2.5 / steps, 1.0)
+        step_size = default_step_size(eps, steps)
     if objective is None:
         objective = _default_objective(targets)
     problem = Problem.make(logits, images, labels, targets, eps, objective, step_size)
@@ -138,6 +132,11 @@ def pgd(
         if not loops.is_traced(best) and best.success.all():
             break
     return best.attacked()
+
+
+def default_step_size(eps: Scalar, steps: int) -> Scalar:
+    """The norm of a step that reaches each point of the ball: 2.5 eps / steps, at most eps."""
+    return eps * min(2.5 / steps, 1.0)
 
 
 def restart_keys(keys: Keys, restart: int) -> Keys:

@@ -52,18 +52,12 @@ def square(
 ) -> Attacked:
     """Attack by changes of random squares, kept if they raise the margin.
 
-    An example stops at its first success.
+    An example stops at its first success. Arguments that are not listed are those of
+    `pgd.pgd`.
 
     Args:
-        logits: the classifier of images in [0, 1].
-        images: in [0, 1], [B, H, W, C].
-        labels: the true classes, [B].
-        keys: one key for each example.
-        eps: the largest norm of a perturbation, in pixels of [0, 1].
-        norm: the norm of a perturbation.
         steps: the number of queries after the first.
         area: the fraction of the image that the first squares cover, above 0 and at most 1.
-        targets: the classes to reach; None: any wrong class.
 
     Returns:
         The last images that raised the margin, or the original images.

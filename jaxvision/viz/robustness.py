@@ -12,20 +12,26 @@ Images = Float[np.ndarray, 'n h w c']
 Bytes = UInt8[np.ndarray, 'n h w c']
 
 
-def curve(eps: Sequence[float], accuracies: Sequence[float], title: str) -> Picture:
-    """Draw the robust accuracy over the size of the change.
+def curve(
+    eps: Sequence[float],
+    values: Sequence[float],
+    title: str,
+    label: str = 'robust accuracy',
+) -> Picture:
+    """Draw a metric over the size of the change.
 
     Args:
         eps: sizes in pixels of [0, 1], ascending, from 0.
-        accuracies: the accuracy within each size, in [0, 1].
+        values: the metric within each size, in [0, 1].
         title: the title.
+        label: the name of the metric.
     """
     figure = canvas.empty(5.0, 3.5)
     axes = figure.add_subplot()
-    axes.plot(eps, accuracies, marker='o')
+    axes.plot(eps, values, marker='o')
     axes.set(
         xlabel='eps',
-        ylabel='robust accuracy',
+        ylabel=label,
         ylim=(0, 1.02),
         xlim=(0, None),
         title=title,

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from helpers.linear import Linear
 
-from jaxvision.attacks import apgd, balls, minimal, objectives, pgd, square
+from jaxvision.attacks import (
+    apgd,
+    balls,
+    carlini_wagner,
+    minimal,
+    objectives,
+    pgd,
+    square,
+)
 
 pytestmark = pytest.mark.usefixtures('float64', 'short_blocks')
 
@@ -62,6 +70,19 @@ def test_the_smallest_perturbations_equal_the_closed_form(attack, norm):
     assert success.all()
     lengths = balls.distance(images, jnp.asarray(linear.images), norm)
     np.testing.assert_allclose(lengths, linear.critical(norm), rtol=1e-4)
+
+
+def test_carlini_and_wagner_find_the_shortest_perturbations():
+    linear = Linear(classes=4, seed=2)
+    images, success = carlini_wagner.carlini_wagner(*linear.arguments())
+    assert success.all()
+    lengths = balls.distance(images, jnp.asarray(linear.images), 'l2')
+    np.testing.assert_allclose(lengths, linear.critical('l2'), rtol=1e-4)
+    eps = linear.middle_eps('l2')
+    images, success = carlini_wagner.carlini_wagner(*linear.arguments(), eps=eps)
+    np.testing.assert_array_equal(success, linear.critical('l2') < eps)
+    kept = np.asarray(images)[~np.asarray(success)]
+    np.testing.assert_array_equal(kept, linear.images[~np.asarray(success)])
 
 
 def test_square_finds_the_corner_of_the_cube():

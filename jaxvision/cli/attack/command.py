@@ -1,4 +1,4 @@
-"""Measure the robust accuracy of a classifier, or make adversarial images of your files.
+"""Measure a classifier, a detector or a segmenter under attack, or attack your files.
 
 examples:
   jaxvision attack --workdir runs/cnn --eps 8/255
@@ -6,6 +6,7 @@ examples:
   jaxvision attack --workdir runs/cnn --eps 1.5 --norm l2 --examples 200
   jaxvision attack --workdir runs/cnn --eps 8/255 --source runs/resnet
   jaxvision attack --workdir runs/cnn --eps 8/255 --target dog photo.jpg scans/
+  jaxvision attack --workdir runs/detection --eps 2/255,8/255 --steps 20 --examples 100
 
 attacks:
   auto       the minimum over APGD with the cross-entropy, APGD and FAB towards each of nine
@@ -16,6 +17,7 @@ attacks:
   apgd-t     the same towards each of nine classes
   fab        the nearest boundary towards each of nine classes
   deepfool   the nearest boundary of the linearised classifier
+  cw         the shortest change with --norm l2, by Carlini and Wagner
   square     random squares, without gradients
 
 eps is the largest change of a pixel (linf) or the length of the change (l2), for pixels in [0, 1].
@@ -25,6 +27,9 @@ it is started again with the same arguments.
 
 Without FILE images of a split are attacked. With FILE your images are attacked, from the class that
 the run predicts.
+
+A detector or a segmenter is attacked by pgd on its own loss. The report has its metrics, such as AP
+or mIoU, without and with the attack. It takes no --target, --source or FILE.
 
 exit codes:
   0    done
@@ -36,13 +41,18 @@ import argparse
 import functools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxvision.cli import invocation
 from jaxvision.cli.attack import settings as attack_settings
-from jaxvision.cli.attack.settings import ATTACKS
+from jaxvision.cli.attack.settings import ATTACKS, BY_LOSS, Kind, Settings
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Field
-from jaxvision.core.files import write_json
+from jaxvision.core.files import read_json, write_json
+from jaxvision.core.types import Json
+
+if TYPE_CHECKING:  # It imports JAX, which --help and mistakes need not.
+    from jaxvision.cli.attack.request import Request
 
 NAME = 'attack.json'
 
@@ -68,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('attack', __doc__)
     parser.add_argument(
-        '--workdir', metavar='RUN', required=True, help="the classifier's run folder"
+        '--workdir', metavar='RUN', required=True, help='folder of the attacked run'
     )
     parser.add_argument(
         '--eps',
@@ -101,9 +111,9 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('the attack')
     group.add_argument(
         '--attack',
-        default='auto',
+        default='',
         metavar='NAME',
-        help=f'{", ".join(ATTACKS)} (%(default)s)',
+        help=f'{", ".join(ATTACKS)} (auto; of detectors and segmenters pgd)',
     )
     group.add_argument(
         '--norm',
@@ -112,7 +122,10 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
         help='norm of the change (%(default)s)',
     )
     group.add_argument(
-        '--steps', type=int, metavar='N', help='steps by gradients (100; deepfool: 50)'
+        '--steps',
+        type=int,
+        metavar='N',
+        help='steps by gradients (100; deepfool 50, cw 200, on a loss 20)',
     )
     group.add_argument(
         '--queries', type=int, metavar='N', help='queries of square (5000)'
@@ -142,16 +155,14 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--examples',
         type=int,
-        default=1000,
         metavar='N',
-        help='images, spread evenly over the split (%(default)s)',
+        help='images, spread evenly over the split (1000; of detectors and segmenters 100)',
     )
     group.add_argument(
         '--batch_size',
         type=int,
-        default=100,
         metavar='N',
-        help='images that are attacked together (%(default)s)',
+        help='images that are attacked together (100; of detectors and segmenters 8)',
     )
     group.add_argument(
         '--no_pictures', action='store_true', help='draw no comparisons and no curve'
@@ -160,26 +171,31 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Check the arguments, open the runs, attack and write the report."""
-    Field(1000, '', least=1).check('--examples', options.examples)
-    Field(100, '', least=1).check('--batch_size', options.batch_size)
-    # Mistakes in the attack are found before JAX starts; its target needs the class names.
-    make = functools.partial(
-        attack_settings.make,
-        attack=options.attack,
-        norm=options.norm,
-        eps=options.eps,
-        steps=options.steps,
-        queries=options.queries,
-        restarts=options.restarts,
-        seed=options.seed,
-    )
-    make(target=None if options.target is None else 0)
+    for name in ('examples', 'batch_size'):
+        value = getattr(options, name)
+        if value is not None:
+            Field(value, '', least=1).check(f'--{name}', value)
     for name in ('workdir', 'source'):
         folder = getattr(options, name)
         if folder is not None and not Path(folder, 'config.json').exists():
             raise UserError(
                 f'--{name}={folder}: expected the folder of a run. It has no config.json.'
             )
+    config = read_json(Path(options.workdir, 'config.json'))
+    if config['task']['name'] == 'classification':
+        request, report = _attack_classifier(options)
+    else:
+        request, report = _attack_by_loss(options)
+    write_json(request.out / NAME, report)
+    print(f'in {request.out}: {NAME}')
+    return int(any('error' in entry for entry in report.get('files', ())))
+
+
+def _attack_classifier(options: argparse.Namespace) -> tuple['Request', Json]:
+    """Attack a classifier, on a split or on files of the user."""
+    make = _settings_maker(options, ATTACKS)
+    # Mistakes in the attack are found before JAX starts; its target needs the class names.
+    make(target=None if options.target is None else 0)
     from jaxvision.cli import stored
     from jaxvision.cli.attack import evaluation, own_files, victim
 
@@ -189,36 +205,81 @@ def _run(options: argparse.Namespace) -> int:
         source = victim.open_victim(options.source, 'last')
         victim.require_same_images(opened, source)
     target = attack_settings.class_number(options.target, opened.class_names)
-    request = evaluation.Request(
+    settings = make(target=target)
+    request = evaluation.ClassifierRequest(
         victim=opened,
         source=source,
-        settings=make(target=target),
+        settings=settings,
         split=options.split,
-        count=options.examples,
-        batch_size=options.batch_size,
-        out=_out(options, opened.step),
+        count=options.examples or 1000,
+        batch_size=options.batch_size or 100,
+        out=_out(options, opened.step, settings.attack),
         pictures=not options.no_pictures,
     )
     stored.check_replaceable(request.out, NAME)
     if options.files:
         paths = _find(options.files, request.out)
         request.out.mkdir(parents=True, exist_ok=True)
-        report = own_files.attack(request, paths)
-    else:
-        examples = victim.read_examples(opened, options.split, options.examples)
-        request.out.mkdir(parents=True, exist_ok=True)
-        report = evaluation.evaluate(request, examples)
-    write_json(request.out / NAME, report)
-    print(f'in {request.out}: {NAME}')
-    return int(any('error' in entry for entry in report.get('files', ())))
+        return request, own_files.attack(request, paths)
+    examples = victim.read_examples(opened, options.split, request.count)
+    request.out.mkdir(parents=True, exist_ok=True)
+    return request, evaluation.evaluate(request, examples)
 
 
-def _out(options: argparse.Namespace, step: int) -> Path:
+def _attack_by_loss(options: argparse.Namespace) -> tuple['Request', Json]:
+    """Attack a detector or a segmenter on a split."""
+    from jaxvision.cli import stored
+    from jaxvision.cli.attack import by_loss, victim
+    from jaxvision.cli.attack.request import Request
+
+    opened = victim.open_with_loss(options.workdir, options.step)
+    task = opened.run.config.task.name
+    for name in ('files', 'target', 'source'):
+        value = getattr(options, name)
+        if value:
+            title = 'FILE' if name == 'files' else f'--{name}'
+            raise UserError(
+                f'{title}={value}: expected only with a classifier, and the task is {task}. '
+                f'Remove {title}.'
+            )
+    settings = _settings_maker(options, BY_LOSS)(target=None)
+    request = Request(
+        victim=opened,
+        settings=settings,
+        split=options.split,
+        count=options.examples or 100,
+        batch_size=options.batch_size or 8,
+        out=_out(options, opened.step, settings.attack),
+        pictures=not options.no_pictures,
+    )
+    stored.check_replaceable(request.out, NAME)
+    request.out.mkdir(parents=True, exist_ok=True)
+    return request, by_loss.evaluate(request)
+
+
+def _settings_maker(
+    options: argparse.Namespace, attacks: dict[str, Kind]
+) -> functools.partial[Settings]:
+    """The settings of the arguments as a function of the target."""
+    return functools.partial(
+        attack_settings.make,
+        attack=options.attack,
+        norm=options.norm,
+        eps=options.eps,
+        steps=options.steps,
+        queries=options.queries,
+        restarts=options.restarts,
+        seed=options.seed,
+        attacks=attacks,
+    )
+
+
+def _out(options: argparse.Namespace, step: int, attack: str) -> Path:
     if options.out:
         return Path(options.out)
     if options.files:
         return Path('attacked')
-    name = f'{step}-{options.split}-{options.attack}-{options.norm}'
+    name = f'{step}-{options.split}-{attack}-{options.norm}'
     return Path(options.workdir, 'attack', name)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +14,13 @@ from jaxvision.attacks import balls, ensemble, loops, masking
 from jaxvision.attacks.ensemble import Outcome, Stage
 from jaxvision.cli import stored
 from jaxvision.cli.attack import settings as attack_settings
+from jaxvision.cli.attack.request import Request
 from jaxvision.cli.attack.settings import Settings
 from jaxvision.cli.attack.victim import Victim
 from jaxvision.cli.progress import Progress
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Json, Records, Split
+from jaxvision.core.types import Json, Records
 from jaxvision.viz import figures, robustness
 from jaxvision.viz.tables import Table
 
@@ -31,31 +31,27 @@ _SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is evaluated, and how.
+class ClassifierRequest(Request):
+    """An attack on a classifier.
 
     Attributes:
-        victim: the attacked run.
-        source: the run whose gradients are used; None: those of the victim.
-        settings: the attack.
-        split: the split of the images.
-        count: the most images.
-        batch_size: images that are attacked together.
-        out: the output folder.
-        pictures: whether to draw pictures.
+        victim: the attacked classifier.
+        source: the classifier whose gradients are used; None: those of the victim.
     """
 
     victim: Victim
     source: Victim | None
-    settings: Settings
-    split: Split
-    count: int
-    batch_size: int
-    out: Path
-    pictures: bool
+
+    def arguments(self) -> Json:
+        """Everything on which the results depend."""
+        arguments = super().arguments()
+        if self.source is not None:
+            arguments['source'] = self.source.name
+            arguments['source_variables'] = self.source.fingerprint
+        return arguments
 
 
-def evaluate(request: Request, examples: Records) -> Json:
+def evaluate(request: ClassifierRequest, examples: Records) -> Json:
     """Attack images of a split, print a table, and write the report and pictures.
 
     A killed evaluation of the same request goes on after its last batch.
@@ -73,7 +69,7 @@ def evaluate(request: Request, examples: Records) -> Json:
     start = time.monotonic()
     examples = _without_target(request.settings, examples)
     stages = stages_of(request)
-    arguments = _arguments(request)
+    arguments = request.arguments()
     batches, folder = stored.open_batches(request.out, arguments)
     example_keys = keys.per_example(
         keys.stream(jax.random.key(request.settings.seed), 'attack'),
@@ -108,7 +104,7 @@ def evaluate(request: Request, examples: Records) -> Json:
     return report
 
 
-def stages_of(request: Request) -> list[Stage]:
+def stages_of(request: ClassifierRequest) -> list[Stage]:
     """The stages of the attack on the victim, by its own or the source's gradients."""
     settings = request.settings
     classes = len(request.victim.class_names)
@@ -120,26 +116,6 @@ def stages_of(request: Request) -> list[Stage]:
         Stage(stage.name, ensemble.transferred(stage.attack, source))
         for stage in stages
     ]
-
-
-def _arguments(request: Request) -> Json:
-    """Everything on which the results depend."""
-    victim = request.victim
-    arguments = {
-        'run': str(victim.run.workdir),
-        'checkpoint': victim.step,
-        'variables': victim.fingerprint,
-        'data': dict(victim.run.spec.data),
-        'split': request.split,
-        'count': request.count,
-        'batch_size': request.batch_size,
-        'radii': list(request.settings.texts),
-        **request.settings.to_json(),
-    }
-    if request.source is not None:
-        arguments['source'] = request.source.name
-        arguments['source_variables'] = request.source.fingerprint
-    return arguments
 
 
 def _without_target(settings: Settings, examples: Records) -> Records:
@@ -155,7 +131,9 @@ def _without_target(settings: Settings, examples: Records) -> Records:
     return {name: values[others] for name, values in examples.items()}
 
 
-def _rows(request: Request, outcome: Outcome, examples: Records) -> list[Json]:
+def _rows(
+    request: ClassifierRequest, outcome: Outcome, examples: Records
+) -> list[Json]:
     """The results within each radius."""
     settings = request.settings
     originals = jnp.asarray(examples['image'])
@@ -195,7 +173,7 @@ def _rows(request: Request, outcome: Outcome, examples: Records) -> list[Json]:
 
 
 def _is_right(
-    request: Request, images: np.ndarray, labels: np.ndarray
+    request: ClassifierRequest, images: np.ndarray, labels: np.ndarray
 ) -> Bool[np.ndarray, 'n']:
     """Whether the victim, or in a targeted attack anything but the target, is predicted."""
     size = min(request.batch_size, len(labels))
@@ -221,7 +199,10 @@ def _broken_by(outcome: Outcome) -> list[str]:
 
 
 def _warnings(
-    request: Request, outcome: Outcome, examples: Records, example_keys: Key[Array, 'n']
+    request: ClassifierRequest,
+    outcome: Outcome,
+    examples: Records,
+    example_keys: Key[Array, 'n'],
 ) -> list[str]:
     """Signs of gradient masking; none are looked for in a transferred attack."""
     if request.source is not None or request.settings.target is not None:
@@ -237,7 +218,7 @@ def _warnings(
     return masking.warnings(signs, outcome)
 
 
-def _print(request: Request, report: Json) -> None:
+def _print(request: ClassifierRequest, report: Json) -> None:
     settings = request.settings
     name = request.victim.name
     print(
@@ -267,7 +248,9 @@ def _print(request: Request, report: Json) -> None:
     )
 
 
-def _draw(request: Request, outcome: Outcome, examples: Records, report: Json) -> None:
+def _draw(
+    request: ClassifierRequest, outcome: Outcome, examples: Records, report: Json
+) -> None:
     """Draw the curve over several radii, and some adversarial images."""
     settings = request.settings
     if len(settings.eps) > 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxvision.attacks import balls, ensemble, loops
 from jaxvision.cli.attack import evaluation
-from jaxvision.cli.attack.evaluation import Request
+from jaxvision.cli.attack.evaluation import ClassifierRequest
 from jaxvision.cli.attack.victim import as_pixels
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
@@ -36,7 +36,7 @@ class _Readable:
     image: np.ndarray
 
 
-def attack(request: Request, paths: Sequence[str]) -> Json:
+def attack(request: ClassifierRequest, paths: Sequence[str]) -> Json:
     """Make an adversarial image of each file, print a table, and write the report.
 
     The label of a file is the class that the run predicts for it. OUT gets NAME.png, the
@@ -76,7 +76,7 @@ def attack(request: Request, paths: Sequence[str]) -> Json:
 
 
 def _read(
-    request: Request, paths: Sequence[str]
+    request: ClassifierRequest, paths: Sequence[str]
 ) -> tuple[list[_Readable], dict[str, Json]]:
     """Read the files; return (readable ones, {path: entry} of the others)."""
     readable = []
@@ -92,7 +92,7 @@ def _read(
     return readable, entries
 
 
-def _prepare(request: Request, content: bytes) -> np.ndarray:
+def _prepare(request: ClassifierRequest, content: bytes) -> np.ndarray:
     """Apply the preprocessing of the evaluation."""
     opened = request.victim.run
     if opened.task.prepare:
@@ -102,7 +102,7 @@ def _prepare(request: Request, content: bytes) -> np.ndarray:
 
 
 def _attack_batch(
-    request: Request, part: Sequence[_Readable], start: int
+    request: ClassifierRequest, part: Sequence[_Readable], start: int
 ) -> Iterator[Json]:
     """Attack some files together; yield the entry of each."""
     settings = request.settings
@@ -147,13 +147,13 @@ def _attack_batch(
         }
 
 
-def _predictions(request: Request, images: np.ndarray) -> np.ndarray:
+def _predictions(request: ClassifierRequest, images: np.ndarray) -> np.ndarray:
     outputs = loops.outputs_of(request.victim.logits, jnp.asarray(images))
     return np.asarray(outputs).argmax(-1).astype(np.int32)
 
 
 def _save(
-    request: Request,
+    request: ClassifierRequest,
     part: Sequence[_Readable],
     images: np.ndarray,
     rounded: np.ndarray,

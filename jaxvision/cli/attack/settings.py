@@ -3,14 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from jaxvision.attacks.types import Norm
 from jaxvision.core.errors import UserError, not_a_choice
 from jaxvision.core.fields import Field
 from jaxvision.core.types import Json
 
-# jaxvision.attacks imports JAX, which --help and mistakes need not.
-Stages = list
+if TYPE_CHECKING:  # It imports JAX, which --help and mistakes need not.
+    from jaxvision.attacks.ensemble import Stage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,12 +23,14 @@ class Kind:
         queries: the default of --queries; 0: it takes none.
         restarts: whether it takes --restarts.
         target: whether it takes --target.
+        l2_only: whether it takes no other norm than 'l2'.
     """
 
     steps: int = 0
     queries: int = 0
     restarts: bool = False
     target: bool = False
+    l2_only: bool = False
 
 
 ATTACKS: dict[str, Kind] = {
@@ -39,8 +42,11 @@ ATTACKS: dict[str, Kind] = {
     'apgd-t': Kind(steps=100, restarts=True),
     'fab': Kind(steps=100),
     'deepfool': Kind(steps=50),
+    'cw': Kind(steps=200, l2_only=True),
     'square': Kind(queries=5000, target=True),
 }
+# Attacks on the loss of a detector or a segmenter.
+BY_LOSS: dict[str, Kind] = {'pgd': Kind(steps=20, restarts=True)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,7 @@ class Settings:
 
     Attributes:
         attack: a name of `ATTACKS`.
+        kind: what the attack takes.
         norm: 'linf' or 'l2'.
         eps: radii in pixels of [0, 1], ascending, each once.
         texts: the radii as the user wrote them.
@@ -60,6 +67,7 @@ class Settings:
     """
 
     attack: str
+    kind: Kind
     norm: Norm
     eps: tuple[float, ...]
     texts: tuple[str, ...]
@@ -71,10 +79,9 @@ class Settings:
 
     def to_json(self) -> Json:
         """The settings for a report, without those that the attack does not take."""
-        kind = ATTACKS[self.attack]
         values = {'attack': self.attack, 'norm': self.norm, 'seed': self.seed}
         for name in ('steps', 'queries', 'restarts'):
-            if getattr(kind, name):
+            if getattr(self.kind, name):
                 values[name] = getattr(self, name)
         if self.target is not None:
             values['target'] = self.target
@@ -91,11 +98,12 @@ def make(
     restarts: int | None,
     target: int | None,
     seed: int,
+    attacks: dict[str, Kind] = ATTACKS,
 ) -> Settings:
     """Check settings and add defaults.
 
     Args:
-        attack: a name of `ATTACKS`.
+        attack: a name of `attacks`; '': the first one.
         norm: 'linf' or 'l2'.
         eps: radii, separated by commas, such as '4/255,8/255'.
         steps: steps; None: the default of the attack.
@@ -103,13 +111,17 @@ def make(
         restarts: random starts; None: 1.
         target: number of a class; None: any wrong class.
         seed: seed of the random starts.
+        attacks: those to choose from, `ATTACKS` or `BY_LOSS`.
 
     Raises:
         UserError: A setting is wrong, or the attack does not take it.
     """
-    if attack not in ATTACKS:
-        raise not_a_choice('--attack', attack, ATTACKS)
-    kind = ATTACKS[attack]
+    attack = attack or next(iter(attacks))
+    if attack not in attacks:
+        raise not_a_choice('--attack', attack, attacks)
+    kind = attacks[attack]
+    if kind.l2_only and norm != 'l2':
+        raise UserError(f'--norm={norm}: expected l2 with {attack}. Give --norm l2.')
     takes = {
         'steps': kind.steps,
         'queries': kind.queries,
@@ -134,6 +146,7 @@ def make(
     radii = _radii(eps, norm)
     return Settings(
         attack=attack,
+        kind=kind,
         norm='l2' if norm == 'l2' else 'linf',
         eps=tuple(radii),
         texts=tuple(radii.values()),
@@ -161,7 +174,7 @@ def _radii(texts: str, norm: str) -> dict[float, str]:
     return dict(sorted(radii.items()))
 
 
-def stages(settings: Settings, classes: int) -> Stages:
+def stages(settings: Settings, classes: int) -> list['Stage']:
     """Make the stages of an attack for all radii, the smallest first.
 
     An image that an attack breaks within a small ball is broken within each larger one, so that it
@@ -185,7 +198,7 @@ def stages(settings: Settings, classes: int) -> Stages:
     return staged
 
 
-def _stages_at(settings: Settings, classes: int, eps: float) -> Stages:
+def _stages_at(settings: Settings, classes: int, eps: float) -> list['Stage']:
     """The stages within one radius."""
     from jaxvision.attacks import ensemble
 
@@ -208,6 +221,8 @@ def _stages_at(settings: Settings, classes: int, eps: float) -> Stages:
                 stage.name, stage.attack, max(settings.restarts, 1)
             )
         return repeated
+    if settings.kind.l2_only:
+        options.pop('norm')
     attack = functools.partial(_function(settings), **options)
     if settings.target is not None:
         attack = _towards(settings.target, attack)
@@ -216,7 +231,7 @@ def _stages_at(settings: Settings, classes: int, eps: float) -> Stages:
 
 def _function(settings: Settings) -> Callable:
     """The attack with its number of steps."""
-    from jaxvision.attacks import apgd, minimal, pgd, square
+    from jaxvision.attacks import apgd, carlini_wagner, minimal, pgd, square
 
     steps = settings.steps
     functions = {
@@ -225,6 +240,7 @@ def _function(settings: Settings) -> Callable:
         'momentum': functools.partial(pgd.pgd, steps=steps, momentum=1.0),
         'apgd': functools.partial(apgd.apgd, steps=steps),
         'deepfool': functools.partial(minimal.deepfool, steps=steps),
+        'cw': functools.partial(carlini_wagner.carlini_wagner, steps=steps),
         'square': functools.partial(square.square, steps=settings.queries),
     }
     return functions[settings.attack]

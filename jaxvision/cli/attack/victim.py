@@ -1,9 +1,10 @@
-"""The attacked run: its classifier and its images."""
+"""The attacked run: its checkpoint, its classifier and its images."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxvision.attacks import networks
 from jaxvision.attacks.types import Logits
@@ -11,6 +12,7 @@ from jaxvision.cli.classifiers import require_classifier
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
 from jaxvision.core.rows import evenly_spaced
+from jaxvision.core.state import TrainState
 from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Records, Split
 from jaxvision.train import evaluation, run, saved
@@ -18,22 +20,25 @@ from jaxvision.train.run import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Victim:
-    """A classifier of a run.
+class Checkpoint:
+    """A checkpoint of the attacked run.
 
     Attributes:
         name: the folder, as the user gave it.
         run: the run, with its data.
-        step: the step of the checkpoint.
+        state: the state of the checkpoint.
         fingerprint: hash of the variables.
-        logits: the classifier of images in [0, 1].
     """
 
     name: str
     run: Run
-    step: int
+    state: TrainState
     fingerprint: str
-    logits: Logits
+
+    @property
+    def step(self) -> int:
+        """The step of the checkpoint."""
+        return int(self.state.step)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -41,8 +46,19 @@ class Victim:
         return self.run.spec.class_names
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Victim(Checkpoint):
+    """A classifier of a run.
+
+    Attributes:
+        logits: the classifier of images in [0, 1].
+    """
+
+    logits: Logits
+
+
 def open_victim(workdir: str, step: str) -> Victim:
-    """Open a checkpoint of a run, and configure JAX for it.
+    """Open a checkpoint of a classifier, and configure JAX for it.
 
     Args:
         workdir: the run folder.
@@ -52,19 +68,47 @@ def open_victim(workdir: str, step: str) -> Victim:
         UserError: There is no such run or checkpoint, or it is no classifier of images
             with one label an image.
     """
-    folder = Path(workdir)
-    config = saved.read_config(folder)
-    start_jax(config)
-    opened = run.reopen(folder)
+    opened = _reopen(workdir)
     require_classifier(workdir, opened)
+    checkpoint = _restore(workdir, opened, step)
+    logits = networks.logits_of(opened.task.network, checkpoint.state.variables)
+    return Victim(**vars(checkpoint), logits=logits)
+
+
+def open_with_loss(workdir: str, step: str) -> Checkpoint:
+    """Open a checkpoint of a detector or a segmenter, and configure JAX for it.
+
+    Args:
+        workdir: the run folder.
+        step: 'last', 'best' or a number.
+
+    Raises:
+        UserError: There is no such run or checkpoint, or its task has no loss in
+            inference.
+    """
+    opened = _reopen(workdir)
+    if opened.task.inference_loss is None:
+        raise UserError(
+            f'--workdir={workdir}: expected a classifier of images, a detector or a '
+            f'segmenter, and its task is {opened.config.task.name}. Give the folder of '
+            'another run.'
+        )
+    return _restore(workdir, opened, step)
+
+
+def _reopen(workdir: str) -> Run:
+    folder = Path(workdir)
+    start_jax(saved.read_config(folder))
+    return run.reopen(folder)
+
+
+def _restore(workdir: str, opened: Run, step: str) -> Checkpoint:
     state = opened.restore(step or 'last')
-    variables = state.variables
-    return Victim(
+    return Checkpoint(
         name=workdir,
         run=opened,
-        step=int(state.step),
-        fingerprint=content_hash(variables),
-        logits=networks.logits_of(opened.task.network, variables),
+        state=state,
+        fingerprint=content_hash(state.variables),
     )
 
 
@@ -97,19 +141,47 @@ def read_examples(victim: Victim, split: Split, count: int) -> Records:
     Raises:
         UserError: The split does not exist or cannot be read.
     """
-    opened = victim.run
-    if split not in opened.sources.splits:
-        raise UserError(
-            f'--split={split}: expected one of {", ".join(opened.sources.splits)}, the splits '
-            f'of {victim.name}.'
-        )
-    batch = evaluation.examples(opened, split, count)
-    rows = evenly_spaced(len(opened.sources[split]), count)
+    batch = read_prepared(victim, split, count)
     return {
         'image': as_pixels(batch['image']),
         'label': batch['label'].astype(np.int32),
-        'index': rows[batch['index']].astype(np.int32),
+        'index': rows_of(victim, split, count)[batch['index']],
     }
+
+
+def read_prepared(checkpoint: Checkpoint, split: Split, count: int) -> Records:
+    """Read prepared examples that are spread evenly over a split.
+
+    Args:
+        checkpoint: of the run.
+        split: 'test' or 'validation'.
+        count: number of examples; all if the split has fewer.
+
+    Returns:
+        {name: array [N, ...]}. 'index' is the place in the selection.
+
+    Raises:
+        UserError: The split does not exist or cannot be read.
+    """
+    splits = checkpoint.run.sources.splits
+    if split not in splits:
+        raise UserError(
+            f'--split={split}: expected one of {", ".join(splits)}, the splits of '
+            f'{checkpoint.name}.'
+        )
+    return evaluation.examples(checkpoint.run, split, count)
+
+
+def rows_of(checkpoint: Checkpoint, split: Split, count: int) -> Int[np.ndarray, 'n']:
+    """The rows in the split of the examples that `read_prepared` reads.
+
+    Args:
+        checkpoint: of the run.
+        split: 'test' or 'validation'.
+        count: number of examples.
+    """
+    source = checkpoint.run.sources[split]
+    return evenly_spaced(len(source), count).astype(np.int32)
 
 
 def as_pixels(images: np.ndarray) -> np.ndarray:

@@ -205,6 +205,7 @@ def test_an_attack_transfers_from_another_run(attack, tmp_path, classifier):
         (['--eps', '0.1', '--attack', 'pdg'], "Did you mean 'pgd'"),
         (['--eps', '0.1', '--attack', 'fgsm', '--steps', '9'], 'Remove --steps'),
         (['--eps', '0.1', '--restarts', '2'], 'Remove --restarts'),
+        (['--eps', '0.1', '--attack', 'cw'], '--norm=linf: expected l2 with cw'),
         (['--eps', '0.1', '--examples', '0'], '--examples=0: expected'),
         (
             ['--eps', '0.1', '--source', 'nowhere'],
@@ -259,7 +260,7 @@ def test_an_attack_has_the_stages_that_it_names():
     assert len(names('auto')) == 2 * (1 + 2 + 2 + 1)
 
 
-@pytest.mark.parametrize('attack', ['fgsm', 'momentum', 'deepfool', 'square'])
+@pytest.mark.parametrize('attack', ['fgsm', 'momentum', 'deepfool', 'cw', 'square'])
 def test_an_attack_takes_its_options(classifier, attack):
     opened = victim.open_victim(str(classifier), 'last')
     kind = settings.ATTACKS[attack]
