@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,15 +105,14 @@ def test_steps_double_for_each_image_until_its_gap_is_small(weights):
 
     images = jnp.stack([jnp.full(SHAPE[1:], 0.9), jnp.full(SHAPE[1:], 0.53)])
     baselines = jnp.zeros_like(images)
-    got = gradients.converged_integrated_gradients(
-        score, images, baselines, first_steps=2
+    explain = functools.partial(
+        gradients.converged_integrated_gradients, score, tolerance=0.05, first_steps=2
     )
-    assert (got.gap <= 0.01).all()
+    got = explain(images, baselines)
+    assert (got.gap <= 0.05).all()
     # The second image leaves its flat part at the very end.
     assert got.steps[1] > got.steps[0] > 2
-    alone = gradients.converged_integrated_gradients(
-        score, images[1:], baselines[1:], first_steps=2
-    )
+    alone = explain(images[1:], baselines[1:])
     np.testing.assert_allclose(got.attribution[1:], alone.attribution, rtol=1e-6)
     assert alone.steps[0] == got.steps[1]
 

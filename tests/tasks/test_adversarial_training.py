@@ -19,7 +19,7 @@ LENET = ('model.name=lenet', 'model.variant=4-16')
 PGD = (
     'task.adversarial.kind=pgd',
     'task.adversarial.eps=0.1',
-    'task.adversarial.steps=2',
+    'task.adversarial.steps=1',
 )
 
 
@@ -37,8 +37,8 @@ def opened(tiny, tmp_path):
     return begin
 
 
-def perturbed(begun, state, batch, key=0):
-    """(pixels, perturbed pixels) of a batch."""
+def perturbing(begun):
+    """(state, batch, key) -> (pixels, perturbed pixels), compiled once."""
     adversarial = Adversarial.build(begun.config, begun.spec)
     augment = functools.partial(image_input.augment_images, begun.config.task.augment)
 
@@ -46,33 +46,38 @@ def perturbed(begun, state, batch, key=0):
         return (color.to_float(inputs['image']),)
 
     network = Classifier.build(begun.config, begun.spec, to_pixels, augment)
-    (pixels,) = to_pixels(batch)
-    images = jax.jit(functools.partial(adversarial.perturb, network))(
-        state.params['model'], state, pixels, batch, jax.random.key(key)
-    )
-    return pixels, images
+    perturb = jax.jit(functools.partial(adversarial.perturb, network))
+
+    def perturbed(state, batch, key=0):
+        (pixels,) = to_pixels(batch)
+        key = jax.random.key(key)
+        return pixels, perturb(state.params['model'], state, pixels, batch, key)
+
+    return perturbed
 
 
 def test_training_images_are_attacked_alone_as_in_a_batch(opened):
     """With batch norm and dropout: the attack sees the model in inference mode."""
     begun, state, batch = opened(*PGD, 'model.options.dropout=0.5')
-    pixels, images = perturbed(begun, state, batch)
+    perturbed = perturbing(begun)
+    pixels, images = perturbed(state, batch)
     largest = np.abs(images - pixels).max()
     assert 0.09 < largest <= 0.1 + 1e-6
     assert images.min() >= 0 and images.max() <= 1
     row = {name: array[5:6] for name, array in batch.items()}
-    _, alone = perturbed(begun, state, row)
+    _, alone = perturbed(state, row)
     # The sign of a gradient near 0 may differ by rounding.
     assert np.mean(np.abs(alone[0] - images[5]) > 1e-5) < 0.05
-    _, other = perturbed(begun, state, batch, key=1)
+    _, other = perturbed(state, batch, key=1)
     assert np.mean(np.abs(other - images) > 1e-3) > 0.05
 
 
 def test_the_ramp_begins_with_a_small_perturbation(opened):
     begun, state, batch = opened(*PGD, *LENET, 'task.adversarial.ramp=10')
-    pixels, images = perturbed(begun, state, batch)
+    perturbed = perturbing(begun)
+    pixels, images = perturbed(state, batch)
     assert 0.009 < np.abs(images - pixels).max() <= 0.01 + 1e-6
-    pixels, images = perturbed(begun, state.replace(step=jnp.int32(30)), batch)
+    pixels, images = perturbed(state.replace(step=jnp.int32(30)), batch)
     assert 0.09 < np.abs(images - pixels).max() <= 0.1 + 1e-6
 
 
@@ -81,7 +86,7 @@ def test_noise_has_its_std_and_is_not_clipped(opened):
     begun, state, batch = opened(
         'task.adversarial.kind=noise', 'task.adversarial.std=0.5', *LENET
     )
-    pixels, images = perturbed(begun, state, batch)
+    pixels, images = perturbing(begun)(state, batch)
     noise = np.asarray(images - pixels)
     assert noise.std() == pytest.approx(0.5, rel=0.1)
     assert images.min() < 0 and images.max() > 1
@@ -128,7 +133,7 @@ def test_a_resumed_run_ends_bit_equal_and_selects_by_the_attack(
         'train.steps=4',
         'train.eval_every=2',
         'train.checkpoint_every=2',
-        'task.adversarial.eval_steps=2',
+        'task.adversarial.eval_steps=1',
     )
     whole = loop.run(config, tmp_path / 'whole')
     assert whole.metrics['eval/robust/accuracy'] <= whole.metrics['eval/accuracy']

@@ -17,10 +17,9 @@ from jaxvision.train import saved, update
 SIZE = (64, 64)
 BACKBONE = 'cnn:4x1-8x1-8x1-8x1'
 PYRAMID = {'strides': '4-8', 'width': 8}
+# tests/cli/attack has a one-stage one, and Mask R-CNN has the loss of Faster R-CNN.
 DETECTORS = {
-    'dense_detector': (BACKBONE, PYRAMID),
     'retinanet': (BACKBONE, PYRAMID),
-    'faster_rcnn': (BACKBONE, {**PYRAMID, 'hidden': 8, 'regions': 4}),
     'mask_rcnn': (BACKBONE, {**PYRAMID, 'hidden': 8, 'regions': 4}),
     'yolox': ('0.33x0.125', {}),
     'rt_detr': ('r18vd', {'width': 16, 'hidden': 16, 'layers': 1, 'queries': 5}),

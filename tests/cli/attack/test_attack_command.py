@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import jaxvision
-from jaxvision.attacks import loops, pgd
+from jaxvision.attacks import loops, masking, pgd
 from jaxvision.cli import stored
 from jaxvision.cli.attack import command, settings, victim
 from jaxvision.cli.attack.evaluation import _Progress
@@ -19,6 +19,12 @@ from jaxvision.train import loop
 @pytest.fixture(autouse=True)
 def short_blocks(monkeypatch):
     monkeypatch.setattr(loops, 'BLOCK', 1)
+
+
+@pytest.fixture
+def no_masking(monkeypatch):
+    """Look for no signs of masking, which takes longer than an attack of some steps."""
+    monkeypatch.setattr(masking, 'measure', lambda *_: masking.Signs(0.0, False, 0.0))
 
 
 @pytest.fixture(scope='module')
@@ -91,7 +97,9 @@ def test_a_report_has_a_curve_and_counts_every_image(attack, tmp_path, classifie
     assert right.mean() == values['accuracy']
 
 
-def test_a_killed_evaluation_goes_on_and_ends_equal(attack, tmp_path, monkeypatch):
+def test_a_killed_evaluation_goes_on_and_ends_equal(
+    attack, tmp_path, monkeypatch, no_masking
+):
     arguments = ('--eps', '0.05', '--no_pictures', *PGD)
     assert attack(*arguments, '--out', 'whole')[0] == 0
     calls = []
