@@ -165,6 +165,22 @@ def test_a_run_without_validation_is_refused(classifier, tmp_path, capsys):
     assert calibration.read(tmp_path) == {}
 
 
+def test_other_tasks_are_refused(fake, capsys):
+    assert command.main(['--workdir', str(fake('upscaler'))]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'expected a run of classification, and its task is' in line
+
+
+def test_a_folder_with_other_files_is_kept(classifier, tmp_path, capsys):
+    (tmp_path / 'mine.txt').touch()
+    assert command.main(['--workdir', str(classifier), '--out', str(tmp_path)]) == 2
+    assert f'--out={tmp_path}: expected an empty folder' in capsys.readouterr().err
+    arguments = ['--workdir', str(classifier), '--ood', 'digit']
+    assert command.main(arguments) == 2
+    assert 'digits' in capsys.readouterr().err
+    assert calibration.read(classifier) == {}
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
