@@ -11,7 +11,7 @@ import numpy as np
 from jaxvision.attribution import activation
 from jaxvision.cli.explain.explainer import Explainer
 from jaxvision.cli.explain.methods import ACTIVATION
-from jaxvision.cli.explain.report import NAME, PAGE
+from jaxvision.cli.explain.report import NAME, PAGE, writing
 from jaxvision.cli.predict.report import check_replaceable
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
@@ -61,11 +61,24 @@ def run(explainer: Explainer, request: Request) -> int:
     out = request.out
     pictures = files.picture_paths(request.classes, out)
     check_replaceable(out, [*pictures, out / PAGE], NAME, 'explain')
+    with writing(out):
+        entries = _write(explainer, request, pictures)
+    print(f'\n{len(entries)} classes; see {out / PAGE}')
+    return 0
+
+
+def _write(
+    explainer: Explainer, request: Request, pictures: Sequence[Path]
+) -> list[Json]:
+    """Make and write the images of each class, the page and the JSON.
+
+    Returns:
+        The entries of the classes in the report.
+    """
     table = Table('class', request.classes)
     introduction = f'Score: {explainer.subject.score_name}, raised from noise.'
     sections = [page.Section(lines=[introduction])]
     entries = []
-    out.mkdir(parents=True, exist_ok=True)
     for name, path in zip(request.classes, pictures, strict=True):
         made = _make(explainer, request, name)
         scores = np.asarray(made.scores, np.float64)
@@ -77,10 +90,9 @@ def run(explainer: Explainer, request: Request) -> int:
         entries.append({'class': name, 'scores': scores.tolist(), 'picture': str(path)})
         table.print([{'class': name, 'largest score': float(scores.max())}])
     title = f'Images of classes of {explainer.model.name}'
-    write_text(out / PAGE, page.write(title, sections))
-    write_json(out / NAME, _report(explainer, request, entries))
-    print(f'\n{len(entries)} classes; see {out / PAGE}')
-    return 0
+    write_text(request.out / PAGE, page.write(title, sections))
+    write_json(request.out / NAME, _report(explainer, request, entries))
+    return entries
 
 
 def _make(explainer: Explainer, request: Request, name: str) -> activation.Maximised:

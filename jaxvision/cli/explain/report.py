@@ -1,5 +1,6 @@
 """The report of explanations: a table, explanations.json, pictures and a page."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
@@ -100,15 +101,8 @@ def run(explainer: Explainer, request: Request) -> int:
     check_replaceable(out, [*pictures, out / PAGE], NAME, 'explain')
     explained = list(_explain_all(explainer, request))
     scales = _scales(explained, request.methods)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
         entries = _write(explainer, request, explained, pictures, scales)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f'--out={out}: expected a folder that can be written ({reason}). Make room, or '
-            'give another --out.'
-        ) from error
     missing = sum('error' in entry for entry in entries)
     done = len(entries) - missing
     print(f'\n{done} of {len(entries)} files explained; see {out / PAGE}')
@@ -120,6 +114,24 @@ def run(explainer: Explainer, request: Request) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Make the output folder, in which the block writes files.
+
+    Raises:
+        UserError: The folder or a file cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f'--out={out}: expected a folder that can be written ({reason}). Make room, or '
+            'give another --out.'
+        ) from error
 
 
 def _explain_all(explainer: Explainer, request: Request) -> Iterator[File]:

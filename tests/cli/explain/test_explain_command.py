@@ -107,6 +107,9 @@ def test_images_of_a_class_are_made_without_a_file(explain, trained, tmp_path):
         assert Image.open(entry['picture']).width > 100
     page = (tmp_path / 'explanations' / 'index.html').read_text()
     assert page.count('data:image/png;base64,') == 2
+    (tmp_path / 'file').write_text('mine')
+    code, _, err, _ = explain(*arguments, '--target', '5', '--out', 'file')
+    assert code == 2 and 'expected a folder' in err and err.count('\n') == 1
     # The images of a class do not depend on the other classes.
     code, _, _, alone = explain(*arguments, '--target', '5', '--steps', 40)
     assert alone['files'][0]['scores'] == report['files'][1]['scores']
