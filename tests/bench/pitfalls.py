@@ -1,14 +1,19 @@
 """Puts known faults into a copy of the package, and checks that the tests fail.
 
-    python tests/bench/pitfalls.py [--only 6,12,mosaic]
+    python tests/bench/pitfalls.py [--only 6,12,mosaic] [--verdicts FILE]
 
 The faults of detectors are in pitfall_faults.py, those of segmentation in segmentation_faults.py.
 All their tests first have to pass without a fault. A fault is 'caught' if each of its tests fails,
 and 'MISSED' if one passes. It is 'BROKEN' if its old text does not occur exactly once, or if a test
 fails only because the changed code is no program. The exit code is 1 unless all are caught.
+
+With --verdicts, FILE keeps the verdict of every fault. A run that was stopped goes on there, if
+neither the package nor its tests have changed. The runs share their compiled programs.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -24,12 +29,20 @@ from faults import Fault
 
 ROOT = Path(__file__).parents[2]
 COPIED = ('jaxvision', 'tests', 'configs', 'pyproject.toml', 'setup.cfg')
-# A plugin of pytest: the first example that fails is enough, no smaller one is searched for.
+# A plugin of pytest. The first example that fails is enough: no smaller one is searched for.
+# A fault changes few programs, so each run reads the other ones from the folder of the first.
 PLUGIN = """
+import jax
+import pytest
 from hypothesis import Phase, settings
 
 settings.register_profile('faults', phases=[Phase.explicit, Phase.generate])
 settings.load_profile('faults')
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure():
+    jax.config.update('jax_compilation_cache_dir', {programs!r})
 """
 # Errors of a fault that is no program, which every test would catch.
 NO_PROGRAM = re.compile(
@@ -46,7 +59,18 @@ def copy_package(folder: Path) -> None:
             shutil.copytree(source, folder / name, ignore=ignored)
         else:
             shutil.copy(source, folder / name)
-    (folder / 'no_shrinking.py').write_text(PLUGIN)
+    plugin = PLUGIN.format(programs=str(folder / 'programs'))
+    (folder / 'quick_failures.py').write_text(plugin)
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash the package and its tests."""
+    content = hashlib.sha256()
+    files = [file for name in COPIED for file in folder.glob(f'{name}/**/*.py')]
+    for file in sorted(files):
+        content.update(str(file.relative_to(folder)).encode())
+        content.update(file.read_bytes())
+    return content.hexdigest()
 
 
 def failures(folder: Path, tests: Sequence[str]) -> tuple[int, dict[str, str]]:
@@ -59,7 +83,7 @@ def failures(folder: Path, tests: Sequence[str]) -> tuple[int, dict[str, str]]:
             '-p',
             'no:cacheprovider',
             '-p',
-            'no_shrinking',
+            'quick_failures',
             '--tb=no',
             '-rfE',
             *tests,
@@ -112,6 +136,36 @@ def chosen(only: str) -> list[Fault]:
     ]
 
 
+class Verdicts:
+    """The verdicts of one state of the package, kept in a file."""
+
+    def __init__(self, file: str, state: str):
+        self._file = Path(file) if file else None
+        self._state = state
+        self._verdicts = self._read()
+
+    def _read(self) -> dict[str, str]:
+        if self._file is None or not self._file.exists():
+            return {}
+        stored = json.loads(self._file.read_text())
+        return stored['verdicts'] if stored['state'] == self._state else {}
+
+    def get(self, fault: Fault) -> str | None:
+        return self._verdicts.get(f'{fault.pitfall}: {fault.new}')
+
+    def put(self, fault: Fault, answer: str) -> None:
+        self._verdicts[f'{fault.pitfall}: {fault.new}'] = answer
+        if self._file is None:
+            return
+        content = {'state': self._state, 'verdicts': self._verdicts}
+        partial = self._file.with_suffix('.partial')
+        partial.write_text(json.dumps(content, indent=1))
+        partial.replace(self._file)
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -119,21 +173,28 @@ def main() -> int:
     parser.add_argument(
         '--only', default='', help='first words of pitfalls, such as 6,12,mosaic'
     )
-    faults = chosen(parser.parse_args().only)
+    parser.add_argument(
+        '--verdicts', default='', help='file of verdicts, where a stopped run goes on'
+    )
+    arguments = parser.parse_args()
+    faults = chosen(arguments.only)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy_package(folder)
+        verdicts = Verdicts(arguments.verdicts, fingerprint(folder))
         tests = sorted({test for fault in faults for test in fault.tests})
-        code, failed = failures(folder, tests)
-        if code:
-            print(f'without a fault {len(failed)} tests fail: {failed}')
-            return 1
-        print(f'without a fault all {len(tests)} tests pass\n', flush=True)
-        verdicts = []
+        if not len(verdicts):
+            code, failed = failures(folder, tests)
+            if code:
+                print(f'without a fault {len(failed)} tests fail: {failed}')
+                return 1
+            print(f'without a fault all {len(tests)} tests pass\n', flush=True)
         for fault in faults:
-            verdicts.append(verdict(folder, fault))
-            print(f'{fault.pitfall:60}  {fault.file:34}  {verdicts[-1]}', flush=True)
-    caught = verdicts.count('caught')
+            if verdicts.get(fault) is None:
+                verdicts.put(fault, verdict(folder, fault))
+            answer = verdicts.get(fault)
+            print(f'{fault.pitfall:60}  {fault.file:34}  {answer}', flush=True)
+    caught = sum(verdicts.get(fault) == 'caught' for fault in faults)
     print(f'\n{caught} of {len(faults)} faults are caught')
     return int(caught < len(faults))
 
