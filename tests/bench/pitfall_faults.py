@@ -276,7 +276,7 @@ FAULTS = (
         '13 areas at the size of the canvas',
         'tasks/detection/preparation.py',
         "'area': objects.area,",
-        "'area': (objects.area * map_.matrix[0, 0] ** 2).astype(np.float32),",
+        "'area': np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),",
         (TASK + 'evaluation_keeps_every_object_and_its_original_box',),
     ),
     Fault(
@@ -485,7 +485,7 @@ FAULTS = (
     ),
     Fault(
         '23 images are scaled by the brightest of the batch',
-        'tasks/detection/network.py',
+        'tasks/shared/image_network.py',
         "images = color.to_float(jnp.asarray(inputs['image']), self.dtype)\n",
         "images = color.to_float(jnp.asarray(inputs['image']), self.dtype)\n"
         '        images = images / images.mean()\n',
@@ -495,8 +495,8 @@ FAULTS = (
         '23 canvases of published detectors grow to the largest so far',
         'tasks/detection/canvases.py',
         '    canvas_size = tuple(map(_rounded_up, size))\n',
-        '    bounded.most = np.maximum(size, getattr(bounded, "most", 1))\n'
-        '    canvas_size = tuple(map(_rounded_up, bounded.most.tolist()))\n',
+        '    _rounded_up.most = np.maximum(size, getattr(_rounded_up, "most", 1))\n'
+        '    canvas_size = tuple(map(_rounded_up, _rounded_up.most.tolist()))\n',
         (
             CONVENTIONS
             + 'the_canvas_of_a_published_detector_depends_on_its_image_alone',
@@ -533,8 +533,8 @@ FAULTS = (
     Fault(
         '24 boxes stay where their image of a mosaic was',
         'tasks/detection/composition.py',
-        'boxes = boxes[keep] + np.tile(corner, 2)',
-        'boxes = boxes[keep] + np.tile(corner, 2) * 0',
+        'boxes = clipped[keep] + np.tile(corner, 2)',
+        'boxes = clipped[keep] + np.tile(corner, 2) * 0',
         (COMPOSITION + 'boxes_of_a_mosaic_are_around_the_pixels_of_their_objects',),
     ),
     Fault(
