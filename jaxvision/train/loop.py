@@ -72,11 +72,10 @@ def run(
         on_eval: `on_eval(step, metrics)`, called after each evaluation during training,
             with metrics such as {'validation/accuracy': 0.9}. If it raises an
             exception, the run ends.
-        until: an interval, such as '5000 examples', after which the run is evaluated
-            and saved, and this call ends. Schedules keep the length of `train.steps`.
-            Another call continues the run. '': `train.steps`.
-        measure_test: whether the end of a run with a validation split is measured on
-            the test split. A later call can do it.
+        until: an interval after which the run is evaluated and saved, and this call
+            ends; '': `train.steps`, whose length schedules always keep.
+        measure_test: whether a run with a validation split is measured on the test
+            split at its end.
 
     Returns:
         The outcome.

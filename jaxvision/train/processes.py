@@ -218,8 +218,9 @@ def _gather_bytes(content: bytes) -> list[bytes]:
 def stop_signal() -> Iterator[Callable[[int], bool]]:
     """Handle signals that ask the run to save and stop.
 
-    With one process, SIGTERM or Ctrl-C asks for it, and a second signal raises
-    KeyboardInterrupt. With several processes, SIGTERM to any process asks for it, by
+    With one process, SIGTERM or Ctrl-C asks for it, and Ctrl-C after that raises
+    KeyboardInterrupt. Schedulers may send SIGTERM to a process and its parent, which sends it
+    again. With several processes, SIGTERM to any process asks for it, by
     JAX. Ctrl-C is then left to the launcher of the processes.
 
     Yields:
@@ -234,8 +235,10 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
     stop = threading.Event()
 
     def handle(number, frame):
-        if stop.is_set():
+        if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if stop.is_set():
+            return
         stop.set()
         text = f'{signal.Signals(number).name}: saving and stopping ...\n'
         # Not print: the signal may have interrupted a print.

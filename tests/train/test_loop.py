@@ -180,9 +180,11 @@ def test_a_signal_saves_and_stops_and_the_run_resumes(
     assert rows(tmp_path) == rows(straight)
 
 
-def test_a_second_signal_interrupts():
+@pytest.mark.parametrize('first', [signal.SIGTERM, signal.SIGINT])
+def test_a_second_interrupt_ends_the_run_and_a_second_sigterm_does_not(first):
     with processes.stop_signal() as asked:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(first)
+        signal.raise_signal(signal.SIGTERM)
         assert asked(1)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

@@ -109,6 +109,11 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         metavar='N',
         help='trials that tpe, cmaes and gp suggest together (%(default)s)',
     )
+    _add_groups(parser)
+    return parser.parse_known_args(arguments)
+
+
+def _add_groups(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('successive halving')
     group.add_argument(
         '--halving',
@@ -136,7 +141,6 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     group.add_argument(
         '--report', action='store_true', help='only write the report of the folder'
     )
-    return parser.parse_known_args(arguments)
 
 
 def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> int:

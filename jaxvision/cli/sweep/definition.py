@@ -166,7 +166,9 @@ def take_folder(sweep: Sweep) -> None:
 
 
 def _check_same(sweep: Sweep, old: Json, new: Json) -> None:
+    # Another number of devices changes the last digits.
     free = {f'config.{field}' for field in configs.FREE_FIELDS}
+    free.remove('config.parallel.cpu_devices')
     if not sweep.rungs.factor:
         free.add('trials')
     changes = [

@@ -185,7 +185,10 @@ def _table(
 ) -> list[dict[str, str]]:
     """The table of all trials, the best first."""
     triples = zip(numbers, kept, trials, strict=True)
-    lines = [report.row(sweep, *triple) for triple in triples]
+    lines = []
+    for number, point, record in triples:
+        line = report.row(sweep, number, point, record)
+        lines.append({**line, 'error': record.error})
     value = sweep.selects.removeprefix('-')
     sign = 1.0 if sweep.metric.startswith('-') else -1.0
 
@@ -198,7 +201,6 @@ def _table(
     for row in sorted(lines, key=place):
         cells = {}
         for column, cell in row.items():
-            name = column or 'error'
-            cells[name] = f'{cell:.4f}' if isinstance(cell, float) else str(cell)
-        table.append({'trial': '', **cells})
+            cells[str(column)] = f'{cell:.4f}' if isinstance(cell, float) else str(cell)
+        table.append(cells)
     return table

@@ -73,7 +73,7 @@ def write_table(sweep: Sweep) -> None:
 
 
 def row(sweep: Sweep, number: int, point: Point, record: Record) -> Row:
-    """The line of a trial on the screen.
+    """The line of a trial on the screen, without its error.
 
     Args:
         sweep: the sweep.
@@ -91,8 +91,6 @@ def row(sweep: Sweep, number: int, point: Point, record: Record) -> Row:
     for field, setting in point.items():
         cells[field.rpartition('.')[2]] = short(setting)
     cells['time'] = f'{record.seconds:.0f} s'
-    if record.error:
-        cells[None] = record.error
     return cells
 
 

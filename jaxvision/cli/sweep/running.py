@@ -7,6 +7,7 @@ from jaxvision.cli.sweep import page, pool, records, report, retest, schedule
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.cli.sweep.pool import Engine, Job, Pool
 from jaxvision.cli.sweep.records import Record
+from jaxvision.cli.sweep.space import Point
 from jaxvision.core.errors import UserError
 from jaxvision.viz.tables import Row, Table
 
@@ -51,7 +52,11 @@ def run(sweep: Sweep, request: Request) -> bool:
         if request.trial is not None:
             return run_one(sweep, request.trial, engine, progress)
         progress.begin()
-        if not schedule.run(sweep, engine, progress.ended):
+        try:
+            is_finished = schedule.run(sweep, engine, progress.ended)
+        finally:
+            report.write_table(sweep)
+        if not is_finished:
             return False
         if request.retest and not _retest(sweep, request, engine):
             return False
@@ -117,7 +122,10 @@ def _print_test(sweep: Sweep) -> None:
 
 
 class Progress:
-    """A table on the screen with a line for each trial that ended."""
+    """A table on the screen with a line for each trial that ended.
+
+    With halving, a trial has a line for each rung.
+    """
 
     def __init__(self, sweep: Sweep):
         """Print nothing yet.
@@ -127,23 +135,32 @@ class Progress:
         """
         self._sweep = sweep
         self._table = Table('trial', map(str, range(sweep.trials)))
+        self._total = sum(sweep.rungs.kept(sweep.trials))
+        self._done = 0
 
     def begin(self) -> None:
         """Print the trials that have ended before."""
         points = report.points(self._sweep)
-        rows = [
-            report.row(self._sweep, number, points[number], record)
-            for number, record in schedule.read(self._sweep).items()
-            if number in points
-        ]
+        rows = []
+        for number, record in schedule.read(self._sweep).items():
+            if number in points:
+                self._done += max(len(record.evaluations), 1)
+                rows.append(self._row(number, points[number], record))
         self._table.print(rows)
 
     def ended(self, job: Job, record: Record) -> None:
         """Print the line of a trial that ended."""
         settings = records.read_settings(job.folder)
         number = settings['number']
-        row = report.row(self._sweep, number, settings['parameters'], record)
-        self._table.print([row])
+        self._done += 1
+        self._table.print([self._row(number, settings['parameters'], record)])
+
+    def _row(self, number: int, point: Point, record: Record) -> Row:
+        row = dict(report.row(self._sweep, number, point, record))
+        row['done'] = f'{self._done}/{self._total}'
+        if record.error:
+            row[None] = record.error
+        return row
 
 
 def _retest(sweep: Sweep, request: Request, engine: Engine) -> bool:
