@@ -1,10 +1,10 @@
 """Kills a sweep and its trials with SIGKILL at random moments, and compares it with one left alone.
 
     python tests/bench/sweep_kills.py [--search random] [--halving 3] [--trials 30] [--workers 3] \\
-        [--kills 20] [--seed 0] [--folder DIR]
+        [--kills 20] [--spacing SECONDS] [--seed 0] [--folder DIR]
 
 At each kill either the parent or one of the processes of the trials dies. A parent that died is
-started again with the same command. The sweeps are equal if every trial has the same parameters,
+started again with the same command. A finished sweep in DIR/whole is used again. The sweeps are equal if every trial has the same parameters,
 results, metrics (but for timings) and last checkpoint, to the bit.
 """
 
@@ -58,12 +58,12 @@ def trials_of(folder):
     return pids
 
 
-def run_with_kills(words, folder, kills, seconds, rng):
-    """Run a sweep with kills, spread over the time that it takes; returns their moments."""
+def run_with_kills(words, folder, kills, spacing, rng):
+    """Run a sweep with kills, `spacing` seconds apart in the mean; returns what was killed."""
     moments = []
     parent = start(words)
     while True:
-        wait = rng.uniform(0, 2 * seconds / max(kills, 1))
+        wait = rng.uniform(0, 2 * spacing)
         try:
             code = parent.wait(wait)
         except subprocess.TimeoutExpired:
@@ -117,6 +117,7 @@ def main():
     parser.add_argument('--workers', type=int, default=3)
     parser.add_argument('--kills', type=int, default=20)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--spacing', type=float, help='seconds between two kills')
     parser.add_argument('--folder', type=Path)
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix='sweep-kills-'))
@@ -125,9 +126,10 @@ def main():
     assert start(command(options, folder / 'whole', 2)).wait() == 0
     seconds = time.monotonic() - begin
     print(f'undisturbed: {seconds:.0f} s', flush=True)
+    spacing = options.spacing or seconds / (2 * options.kills)
     rng = random.Random(options.seed)
     words = command(options, folder / 'killed', options.workers)
-    moments = run_with_kills(words, folder / 'killed', options.kills, seconds, rng)
+    moments = run_with_kills(words, folder / 'killed', options.kills, spacing, rng)
     whole = outcome(folder / 'whole')
     killed = outcome(folder / 'killed')
     assert whole.keys() == killed.keys(), whole.keys() ^ killed.keys()

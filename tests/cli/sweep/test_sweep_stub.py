@@ -101,13 +101,13 @@ def test_random_kills_change_no_trial(
 ):
     monkeypatch.setenv('STUB_SECONDS', '0.01')
     program = stub_pool()._program
-    whole = stub_sweep('whole', search=search, rungs=rungs, trials=15)
+    whole = stub_sweep('whole', search=search, rungs=rungs, trials=10)
     assert schedule.run(whole, stub_pool(3), ignore)
-    killed = stub_sweep('killed', search=search, rungs=rungs, trials=15)
-    counts = run_with_kills(killed.folder, program, 10, random.Random(0))
+    killed = stub_sweep('killed', search=search, rungs=rungs, trials=10)
+    counts = run_with_kills(killed.folder, program, 8, random.Random(0))
     assert sum(counts.values()) > 0
     assert outcome(killed) == outcome(whole)
-    assert len(outcome(killed)) == 15
+    assert len(outcome(killed)) == 10
     assert schedule.finalists(killed, schedule.read(killed)) == schedule.finalists(
         whole, schedule.read(whole)
     )
@@ -300,7 +300,7 @@ def test_the_gain_is_that_of_pairs_and_has_the_direction_of_the_metric():
 
 def test_the_page_shows_every_trial_and_escapes_names(stub_sweep, stub_pool):
     texts = {'optimizer.lr': 'log(1e-4,1)', 'model.variant': 'a<b,nan,c'}
-    sweep = stub_sweep(texts=texts, trials=14, rungs=HALVED, metric='-accuracy')
+    sweep = stub_sweep(texts=texts, trials=14, metric='-accuracy')
     assert schedule.run(sweep, stub_pool(2), ignore)
     page.write(sweep)
     text = (sweep.folder / 'sweep.html').read_text()
