@@ -4,8 +4,9 @@
         [--kills 20] [--spacing SECONDS] [--seed 0] [--folder DIR]
 
 At each kill either the parent or one of the processes of the trials dies. A parent that died is
-started again with the same command. A finished sweep in DIR/whole is used again. The sweeps are equal if every trial has the same parameters,
-results, metrics (but for timings) and last checkpoint, to the bit.
+started again with the same command. A finished sweep in DIR/whole is used again. The sweeps are
+equal if every trial has the same parameters, results, metrics (but for timings) and last
+checkpoint, to the bit.
 """
 
 import argparse
