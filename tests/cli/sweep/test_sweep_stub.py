@@ -305,7 +305,7 @@ def test_the_page_shows_every_trial_and_escapes_names(stub_sweep, stub_pool):
     page.write(sweep)
     text = (sweep.folder / 'sweep.html').read_text()
     assert text.count('<img') == 4 and 'a&lt;b' in text and 'a<b' not in text
-    assert all(f'<td>{number}</td>' in text for number in range(14))
+    assert all(f'>{number}</td>' in text for number in range(14))
 
 
 def test_importance_finds_the_field_that_matters():
