@@ -128,9 +128,30 @@ def tiny():
     return make
 
 
+@pytest.fixture(scope='session', autouse=True)
+def drawing_is_left_out():
+    """Every run draws its curves, and that takes longer than its steps.
+
+    tests/viz is about figures. Some tests of whole runs ask for `drawn` too.
+    """
+    from helpers import drawing
+
+    with drawing.left_out():
+        yield
+
+
+@pytest.fixture
+def drawn():
+    """Figures are drawn, as for a user."""
+    from helpers import drawing
+
+    with drawing.done():
+        yield
+
+
 @pytest.fixture
 def no_pictures(monkeypatch):
-    """Drawing takes longer than a run of some steps; tests/test_figures.py is about it."""
+    """Figures are not even put together; tests/viz is about them."""
     from jaxvision.viz import detection_figures, figures
 
     drawn = {

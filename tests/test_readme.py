@@ -1,8 +1,11 @@
 """README and docs: code blocks run as they stand; links, files and tables are up to date."""
 
+import contextlib
 import functools
+import io
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -72,7 +75,7 @@ def test_tables_hold_what_the_list_of_results_holds():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_task_of_ones_own_trains(tmp_path, monkeypatch):
+def test_a_task_of_ones_own_trains(tmp_path, monkeypatch, drawn):
     code = block('docs/extending.md', 'Remove noise from images')
     assert code.count('\n') <= 85
     (tmp_path / 'mine').mkdir()
@@ -129,13 +132,17 @@ def help_of():
     @functools.cache
     def read(command):
         module = {'train': 'main', 'eval': 'main'}.get(command, command)
-        done = subprocess.run(
-            [sys.executable, '-m', f'jaxvision.{module}', '--help'],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        screen = io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(screen),
+            pytest.raises(SystemExit) as ended,
+        ):
+            patch.setattr(sys, 'argv', [f'jaxvision/{module}.py', '--help'])
+            # cli/test_command.py starts each of them in a process of its own.
+            runpy.run_module(f'jaxvision.{module}', run_name='__main__')
+        assert ended.value.code == 0
+        return screen.getvalue()
 
     return read
 

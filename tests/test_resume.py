@@ -83,7 +83,9 @@ def test_killed_stopped_and_started_again_it_is_the_same_run(bench, tmp_path):
     assert 'tensorflow' not in imported
 
     subprocess.run(
-        bench.command(tmp_path / 'whole', OVERRIDES),
+        bench.command(
+            tmp_path / 'whole', [*OVERRIDES, '--config.train.checkpoint_every=60']
+        ),
         cwd=ROOT,
         check=True,
         stdout=subprocess.DEVNULL,

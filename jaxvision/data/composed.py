@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -85,15 +86,25 @@ def read_digits(split: str, data_dir: str = '') -> Digits:
             if it is missing.
     """
     # Lazy, because these import TFDS. Composing needs only the digits.
-    from jaxvision.data import embedded, tfds_source
+    from jaxvision.data import embedded
 
-    folder = embedded.prepare('mnist5k', data_dir)
+    return _read(embedded.prepare('mnist5k', data_dir), split)
+
+
+@functools.lru_cache(maxsize=2)  # the two splits: a start opens them several times
+def _read(folder: Path, split: str) -> Digits:
+    """The digits of a split of the prepared `mnist5k`, which nobody may change."""
+    from jaxvision.data import tfds_source
+
     source = tfds_source.TfdsDataset(folder).open(split)
     examples = source.read(range(len(source)))
-    return Digits.of(
+    digits = Digits.of(
         np.stack([example['image'][..., 0] for example in examples]),
         np.stack([example['label'] for example in examples]),
     )
+    for array in (digits.images, digits.labels, digits.boxes):
+        array.flags.writeable = False
+    return digits
 
 
 class Composed:

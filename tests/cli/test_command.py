@@ -57,12 +57,12 @@ def test_it_imports_nothing_heavy_before_a_command_is_chosen(arguments):
 
 
 @pytest.mark.parametrize('name', command.COMMANDS)
-def test_every_command_has_help_under_both_of_its_names(name):
-    console = python(
-        f'import sys; sys.argv = ["/bin/jaxvision", {name!r}, "--help"]\n'
-        'from jaxvision.cli.command import main\n'
-        'main()'
-    )
+def test_every_command_has_help_under_both_of_its_names(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['/bin/jaxvision', name, '--help'])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 0
+    console = capsys.readouterr().out
     module, *more = invocation._MODULES[name]
     done = subprocess.run(
         [sys.executable, '-m', module, *more, '--help'],
@@ -77,12 +77,11 @@ def test_every_command_has_help_under_both_of_its_names(name):
     assert console.partition('\n\n')[2] == done.stdout.partition('\n\n')[2]
 
 
-def test_the_help_of_eval_describes_eval_alone():
-    out = python(
-        'import sys; sys.argv = ["/bin/jaxvision", "eval", "--help"]\n'
-        'from jaxvision.cli.command import main\n'
-        'main()'
-    )
+def test_the_help_of_eval_describes_eval_alone(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['/bin/jaxvision', 'eval', '--help'])
+    with pytest.raises(SystemExit):
+        command.main()
+    out = capsys.readouterr().out
     assert 'Evaluate a checkpoint of a run.' in out and '--split' in out
     assert '--mode' not in out and 'Train' not in out
 

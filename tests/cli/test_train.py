@@ -63,7 +63,7 @@ def check_one_line(result, *texts):
 
 
 def test_it_trains_prints_the_next_commands_and_does_not_train_again(
-    config, main, tmp_path, monkeypatch
+    config, main, tmp_path, monkeypatch, drawn
 ):
     code, out, err = main('--config', config)
     assert code == 0

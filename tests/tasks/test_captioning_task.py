@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from helpers import drawing
 from PIL import Image
 
 from jaxvision.cli.export import exported, formats
@@ -62,7 +63,8 @@ def few():
 @pytest.fixture(scope='module')
 def trained(few, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('captioning')
-    return workdir, loop.run(small(), workdir)
+    with drawing.done():
+        return workdir, loop.run(small(), workdir)
 
 
 def test_training_learns_the_grammar_and_draws_attention(trained):

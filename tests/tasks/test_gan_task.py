@@ -51,7 +51,7 @@ def gan(trained):
     return make
 
 
-def test_it_trains_and_measures_generated_images(gan, tmp_path):
+def test_it_trains_and_measures_generated_images(gan, tmp_path, drawn):
     result = loop.run(gan(), tmp_path)
     measured = {
         name.removeprefix('eval/'): value for name, value in result.metrics.items()

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawing
 from helpers.exporting import assert_exported_alike
 from helpers.steps import take_step
 from helpers.untrained import save_untrained
@@ -55,10 +56,11 @@ def first_batch(begun, split='train', size=8):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('inpainting')
-    result = loop.run(
-        small('train.steps=40', 'train.eval_every=20', 'task.adversarial_weight=0.01'),
-        workdir,
+    config = small(
+        'train.steps=40', 'train.eval_every=20', 'task.adversarial_weight=0.01'
     )
+    with drawing.done():
+        result = loop.run(config, workdir)
     return workdir, result
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawing
 from helpers.mask_files import write_pair
 from PIL import Image
 
@@ -155,7 +156,8 @@ def heart(few, tmp_path_factory):
         'train.eval_every=90',
         'train.checkpoint_every=90',
     )
-    result = loop.run(config, workdir)
+    with drawing.done():
+        result = loop.run(config, workdir)
     return run.reopen(workdir), result
 
 

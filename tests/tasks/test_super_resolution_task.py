@@ -62,7 +62,7 @@ def opened(tmp_path):
     return begin
 
 
-def test_a_trained_network_is_better_than_bicubic(tmp_path):
+def test_a_trained_network_is_better_than_bicubic(tmp_path, drawn):
     result = loop.run(configured(), tmp_path / 'run')
     assert result.metrics['eval/gain_y'] > 1
     assert result.metrics['eval/gain_y'] == pytest.approx(

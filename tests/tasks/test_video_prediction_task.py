@@ -70,7 +70,9 @@ def begun(tmp_path_factory):
     return opened, update, state.replace(params=params)
 
 
-def test_training_improves_on_black_frames_and_draws_strips(tmp_path, monkeypatch):
+def test_training_improves_on_black_frames_and_draws_strips(
+    tmp_path, monkeypatch, drawn
+):
     open_all = Composed.open
 
     def open_few(self, split):

@@ -106,7 +106,7 @@ def begin(tmp_path, source, *overrides):
     return opened, batch | {'index': np.arange(8, dtype=np.int32)}
 
 
-def test_supervised_training_fits_the_importance_of_eight_videos(tmp_path):
+def test_supervised_training_fits_the_importance_of_eight_videos(tmp_path, drawn):
     result = loop.run(small('moving_digits/events'), tmp_path)
     task = run.reopen(tmp_path).task
     assert set(result.metrics) == {f'eval/{name}' for name in task.main.metrics}

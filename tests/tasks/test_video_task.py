@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawing
 from helpers.exporting import assert_exported_alike
 
 from jaxvision.core import config as configs
@@ -58,7 +59,8 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(videos, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('video')
-    return workdir, loop.run(small(f'videos:{videos}'), workdir)
+    with drawing.done():
+        return workdir, loop.run(small(f'videos:{videos}'), workdir)
 
 
 def first_batch(begun, size=8):

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -317,6 +316,22 @@ def test_a_file_that_cannot_be_opened_is_an_error(
     assert not list(tmp_path.iterdir())
 
 
+HALF_WRITTEN = """
+import time
+from jaxvision.cli.export import formats
+
+def savedmodel(*model, **options):
+    folder = model[-1]
+    folder.mkdir()
+    (folder / 'saved_model.pb').write_bytes(b'half')
+    print('half written', flush=True)
+    time.sleep(600)
+
+formats.savedmodel = savedmodel
+export.main()
+"""
+
+
 def test_a_killed_export_leaves_nothing_that_loads(trained, tmp_path):
     run = tmp_path / 'run'
     shutil.copytree(trained, run)
@@ -324,7 +339,7 @@ def test_a_killed_export_leaves_nothing_that_loads(trained, tmp_path):
         [
             sys.executable,
             '-c',
-            f'{QUICK}; export.main()',
+            f'{QUICK}\n{HALF_WRITTEN}',
             '--workdir',
             run,
             '--examples',
@@ -339,8 +354,8 @@ def test_a_killed_export_leaves_nothing_that_loads(trained, tmp_path):
         env={**os.environ, 'TMPDIR': str(tmp_path)},
     )
     for line in process.stdout:
-        if line.startswith('savedmodel: writing'):
-            time.sleep(0.3)
+        if line.startswith('half written'):
+            assert loadable(tmp_path)
             os.killpg(process.pid, signal.SIGKILL)
             break
     assert process.wait() == -signal.SIGKILL
