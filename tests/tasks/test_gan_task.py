@@ -314,7 +314,7 @@ def test_the_small_classifier_is_trained_once_into_the_cache(
         if path.is_file()
     }
     again = gan('task.feature_extractor=small_cnn', 'seed=1', *QUICK)
-    assert loop._train_auxiliary(again, tmp_path / 'b')
+    assert loop.train_auxiliary(again, tmp_path / 'b')
     descriptions, _ = auxiliary.load(again, tmp_path / 'b')
     assert int(descriptions['feature_extractor'].hash[:6], 16) == first > 0
     checkpoints = {

@@ -167,7 +167,7 @@ def differences(frames, others):
     return np.abs(np.float32(frames)[:, None] - np.float32(others)).mean((2, 3, 4))
 
 
-def test_predict_makes_a_storyboard_and_a_short_video(trained, videos, main):
+def test_predict_makes_a_storyboard_and_a_short_video(trained, videos, main, drawn):
     file = videos / 'test' / '1.mp4'
     frames = video.read(file)
     code, *_, answers = main('--workdir', trained[0], file)
