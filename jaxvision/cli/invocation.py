@@ -52,6 +52,22 @@ def run(command: Callable[[], int]) -> int:
         return 1
 
 
+def require_run(option: str, folder: str) -> None:
+    """Check that a folder holds a run, before JAX is imported.
+
+    Args:
+        option: the option that names the folder, such as '--workdir'.
+        folder: the folder, as the user gave it.
+
+    Raises:
+        UserError: The folder has no config.json.
+    """
+    if not Path(folder, 'config.json').exists():
+        raise UserError(
+            f'{option}={folder}: expected the folder of a run. It has no config.json.'
+        )
+
+
 class _Parser(ArgumentParser):
     """A parser that reports a mistake in one line instead of the whole usage."""
 

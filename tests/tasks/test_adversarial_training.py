@@ -93,6 +93,27 @@ def test_noise_has_its_std_and_is_not_clipped(opened):
     assert len(np.unique(noise)) > 0.99 * noise.size
 
 
+def test_the_evaluation_noisy_is_the_accuracy_on_noisy_images(opened):
+    """Noise far above the contrast of the images leaves nothing to see."""
+    begun, state, batch = opened(
+        'task.adversarial.kind=noise', 'task.adversarial.std=1000.0', *LENET
+    )
+    assert set(begun.task.evaluations) == {'eval', 'noisy'}
+    noisy = begun.task.evaluations['noisy']
+    evaluate = jax.jit(noisy.evaluate)
+    records = evaluate(state, batch)
+    values = noisy.summarize({name: np.asarray(x) for name, x in records.items()})
+    assert set(values) == set(noisy.metrics) == {'accuracy', 'nll'}
+    # Each example has noise of its own, at any place of the batch.
+    row = {name: array[5:6] for name, array in batch.items()}
+    assert evaluate(state, row)['nll'][0] == pytest.approx(
+        float(records['nll'][5]), rel=1e-3
+    )
+    same = {name: jnp.stack([array[0]] * 8) for name, array in batch.items()}
+    same['index'] = batch['index']
+    assert len(np.unique(np.round(evaluate(state, same)['nll'], 2))) > 4
+
+
 @pytest.mark.parametrize('kind', ['fgsm', 'trades', 'mart'])
 def test_a_step_of_every_kind_is_finite_and_reports_its_terms(opened, kind):
     begun, state, batch = opened(*PGD, *LENET, f'task.adversarial.kind={kind}')

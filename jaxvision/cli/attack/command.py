@@ -175,12 +175,9 @@ def _run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None:
             Field(value, '', least=1).check(f'--{name}', value)
-    for name in ('workdir', 'source'):
-        folder = getattr(options, name)
-        if folder is not None and not Path(folder, 'config.json').exists():
-            raise UserError(
-                f'--{name}={folder}: expected the folder of a run. It has no config.json.'
-            )
+    invocation.require_run('--workdir', options.workdir)
+    if options.source is not None:
+        invocation.require_run('--source', options.source)
     config = read_json(Path(options.workdir, 'config.json'))
     if config['task']['name'] == 'classification':
         request, report = _attack_classifier(options)

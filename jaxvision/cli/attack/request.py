@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from jaxvision.cli.attack.settings import Settings
-from jaxvision.cli.attack.victim import Checkpoint
+from jaxvision.cli.runs import Checkpoint
 from jaxvision.core.types import Json, Split
 
 

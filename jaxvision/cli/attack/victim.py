@@ -1,49 +1,18 @@
 """The attacked run: its checkpoint, its classifier and its images."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from jaxvision.attacks import networks
 from jaxvision.attacks.types import Logits
-from jaxvision.cli.classifiers import require_classifier
-from jaxvision.cli.runtime import start_jax
+from jaxvision.cli import runs
+from jaxvision.cli.runs import Checkpoint
 from jaxvision.core.errors import UserError
 from jaxvision.core.rows import evenly_spaced
-from jaxvision.core.state import TrainState
-from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Records, Split
-from jaxvision.train import evaluation, run, saved
-from jaxvision.train.run import Run
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint of the attacked run.
-
-    Attributes:
-        name: the folder, as the user gave it.
-        run: the run, with its data.
-        state: the state of the checkpoint.
-        fingerprint: hash of the variables.
-    """
-
-    name: str
-    run: Run
-    state: TrainState
-    fingerprint: str
-
-    @property
-    def step(self) -> int:
-        """The step of the checkpoint."""
-        return int(self.state.step)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return self.run.spec.class_names
+from jaxvision.train import evaluation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,9 +37,9 @@ def open_victim(workdir: str, step: str) -> Victim:
         UserError: There is no such run or checkpoint, or it is no classifier of images
             with one label an image.
     """
-    opened = _reopen(workdir)
-    require_classifier(workdir, opened)
-    checkpoint = _restore(workdir, opened, step)
+    opened = runs.reopen(workdir)
+    runs.require_classifier(workdir, opened)
+    checkpoint = runs.restore(workdir, opened, step)
     logits = networks.logits_of(opened.task.network, checkpoint.state.variables)
     return Victim(**vars(checkpoint), logits=logits)
 
@@ -86,30 +55,14 @@ def open_with_loss(workdir: str, step: str) -> Checkpoint:
         UserError: There is no such run or checkpoint, or its task has no loss in
             inference.
     """
-    opened = _reopen(workdir)
+    opened = runs.reopen(workdir)
     if opened.task.inference_loss is None:
         raise UserError(
             f'--workdir={workdir}: expected a classifier of images, a detector or a '
             f'segmenter, and its task is {opened.config.task.name}. Give the folder of '
             'another run.'
         )
-    return _restore(workdir, opened, step)
-
-
-def _reopen(workdir: str) -> Run:
-    folder = Path(workdir)
-    start_jax(saved.read_config(folder))
-    return run.reopen(folder)
-
-
-def _restore(workdir: str, opened: Run, step: str) -> Checkpoint:
-    state = opened.restore(step or 'last')
-    return Checkpoint(
-        name=workdir,
-        run=opened,
-        state=state,
-        fingerprint=content_hash(state.variables),
-    )
+    return runs.restore(workdir, opened, step)
 
 
 def require_same_images(victim: Victim, source: Victim) -> None:
@@ -163,12 +116,7 @@ def read_prepared(checkpoint: Checkpoint, split: Split, count: int) -> Records:
     Raises:
         UserError: The split does not exist or cannot be read.
     """
-    splits = checkpoint.run.sources.splits
-    if split not in splits:
-        raise UserError(
-            f'--split={split}: expected one of {", ".join(splits)}, the splits of '
-            f'{checkpoint.name}.'
-        )
+    runs.require_split(checkpoint.run, split, checkpoint.name)
     return evaluation.examples(checkpoint.run, split, count)
 
 

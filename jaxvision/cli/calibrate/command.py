@@ -26,7 +26,6 @@ exit codes:
 import argparse
 import functools
 import sys
-from pathlib import Path
 
 from jaxvision.cli import invocation
 from jaxvision.core.errors import UserError
@@ -116,11 +115,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(
             f'--ood_dir={options.ood_dir}: expected only with --ood. Give --ood SOURCE.'
         )
-    if not Path(options.workdir, 'config.json').exists():
-        raise UserError(
-            f'--workdir={options.workdir}: expected the folder of a run. It has no '
-            'config.json.'
-        )
+    invocation.require_run('--workdir', options.workdir)
     from jaxvision.cli.calibrate import calibration
     from jaxvision.cli.calibrate.fitting import Settings
 

@@ -10,16 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.attribution import intermediates
-from jaxvision.cli.classifiers import require_classifier
+from jaxvision.cli import runs
 from jaxvision.cli.predict.model import prepare_image
-from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Example, Records, Split, Tree
 from jaxvision.data.protocol import Source
 from jaxvision.data.sources import Parts
 from jaxvision.train import evaluation, saved, sharding
-from jaxvision.train import run as run_module
 from jaxvision.train.run import Run
 
 # Training images whose features are measured.
@@ -113,9 +111,8 @@ def open_classifier(workdir: str, step: str) -> Classifier:
         UserError: There is no such run or checkpoint, it is no classifier of images with
             one label an image, or it has no validation split.
     """
-    start_jax(saved.read_config(Path(workdir)))
-    run = run_module.reopen(Path(workdir))
-    require_classifier(workdir, run)
+    run = runs.reopen(workdir)
+    runs.require_classifier(workdir, run)
     if 'validation' not in run.sources.splits:
         raise UserError(
             f'--workdir={workdir}: expected a run with a validation split, because the test '

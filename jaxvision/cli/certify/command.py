@@ -141,11 +141,7 @@ def _run(options: argparse.Namespace) -> int:
     Field(0.5, '', above=0).check('--sigma', options.sigma)
     Field(0.5, '', above=0, below=1).check('--alpha', options.alpha)
     radii = _radii(options.radii)
-    if not Path(options.workdir, 'config.json').exists():
-        raise UserError(
-            f'--workdir={options.workdir}: expected the folder of a run. It has no '
-            'config.json.'
-        )
+    invocation.require_run('--workdir', options.workdir)
     from jaxvision.cli import stored
     from jaxvision.cli.attack import victim
     from jaxvision.cli.certify import evaluation

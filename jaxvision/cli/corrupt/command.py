@@ -105,12 +105,9 @@ def _run(options: argparse.Namespace) -> int:
         Field(1, '', least=1).check('--examples', options.examples)
     Field(0, '', least=0).check('--seed', options.seed)
     severities = _severities(options.severities)
-    for name in ('workdir', 'reference'):
-        folder = getattr(options, name)
-        if folder is not None and not Path(folder, 'config.json').exists():
-            raise UserError(
-                f'--{name}={folder}: expected the folder of a run. It has no config.json.'
-            )
+    invocation.require_run('--workdir', options.workdir)
+    if options.reference is not None:
+        invocation.require_run('--reference', options.reference)
     from jaxvision.cli import stored
     from jaxvision.cli.corrupt import evaluation, measured
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxvision.cli import stored
 from jaxvision.cli.corrupt import measured
 from jaxvision.cli.corrupt.measured import Measured
 from jaxvision.cli.progress import Progress
+from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.types import Json, Split
 from jaxvision.image.corruptions import published
 from jaxvision.metrics import corruptions as metrics
@@ -58,7 +59,6 @@ class _Errors:
         self._request = request
         self._run = run
         self._progress = progress
-        self.rows = measured.select(run, request.split, request.count)
         arguments = {
             **run.arguments(),
             'split': request.split,
@@ -84,7 +84,7 @@ class _Errors:
         if name not in self._stored:
             request = self._request
             self._stored[name] = measured.measure(
-                self._run, request.split, self.rows, request.seed, corruption
+                self._run, request.split, request.count, request.seed, corruption
             )
             self._progress.print(f'{self._run.name}: {name}')
         record = self._stored[name]
@@ -142,7 +142,7 @@ def evaluate(request: Request) -> tuple[Json, list[Path]]:
     report['seconds'] = round(time.monotonic() - start, 1)
     _print_means(report)
     if request.pictures:
-        _draw(request, report, errors.rows)
+        _draw(request, report)
     return report, folders
 
 
@@ -219,7 +219,7 @@ def _print_means(report: Json) -> None:
     print(line)
 
 
-def _draw(request: Request, report: Json, rows: Int[np.ndarray, 'n']) -> None:
+def _draw(request: Request, report: Json) -> None:
     """Draw the errors, and the corruptions of some images."""
     errors = {entry['name']: entry['error'] for entry in report['corruptions']}
     others = {}
@@ -229,15 +229,17 @@ def _draw(request: Request, report: Json, rows: Int[np.ndarray, 'n']) -> None:
         }
     picture = robustness.corruption_errors(errors, report['clean_error'], others)
     figures.save(request.out / 'errors.png', picture)
-    prepared = evaluation.examples(request.run.run, request.split, _SHOWN)
-    index = rows[np.linspace(0, len(rows) - 1, len(prepared['image'])).astype(int)]
+    opened = request.run.run
+    prepared = evaluation.examples(opened, request.split, _SHOWN)
+    rows = evenly_spaced(len(opened.sources[request.split]), _SHOWN)
+    index = jnp.asarray(rows[prepared['index']], jnp.int32)
     pictures = {
         name: [
             np.asarray(
                 measured.corrupt_batch(
                     jax.random.key(request.seed),
                     jnp.asarray(prepared['image']),
-                    jnp.asarray(index, jnp.int32),
+                    index,
                     name=name,
                     severity=severity,
                 )

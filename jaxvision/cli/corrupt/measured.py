@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
-from jaxvision.cli.runtime import start_jax
+from jaxvision.cli import runs
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate
-from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Batch, Json, Records, Split
+from jaxvision.data.wrappers import Subset
 from jaxvision.image import color
 from jaxvision.image.corruptions import published
-from jaxvision.train import evaluation, run, saved, sharding
+from jaxvision.train import evaluation, saved, sharding
 from jaxvision.train.run import Run
 
 # Tasks whose main metric is in [0, 1], and whose evaluated batches hold an image.
@@ -29,25 +29,8 @@ Pixels = UInt8[Array, 'b h w c']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A run with the state of a checkpoint.
-
-    Attributes:
-        name: the folder, as the user gave it.
-        run: the run, with its data.
-        state: the state of the checkpoint.
-        fingerprint: hash of the variables.
-    """
-
-    name: str
-    run: Run
-    state: TrainState
-    fingerprint: str
-
-    @property
-    def step(self) -> int:
-        """The step of the checkpoint."""
-        return int(self.state.step)
+class Measured(runs.Checkpoint):
+    """A run with the state of a checkpoint."""
 
     @property
     def metric(self) -> str:
@@ -78,28 +61,15 @@ def open_run(option: str, workdir: str, step: str, split: Split) -> Measured:
         UserError: There is no such run, checkpoint or split, or images of its task cannot be
             corrupted.
     """
-    folder = Path(workdir)
-    config = saved.read_config(folder)
-    name = config.task.name
+    name = saved.read_config(Path(workdir)).task.name
     if name not in _TASKS:
         raise UserError(
             f'{option}={workdir}: expected a run of {", ".join(_TASKS)}, and its task is '
             f'{name}. Give another folder.'
         )
-    start_jax(config)
-    opened = run.reopen(folder)
-    if split not in opened.sources.splits:
-        raise UserError(
-            f'--split={split}: expected one of {", ".join(opened.sources.splits)}, the splits '
-            f'of {workdir}.'
-        )
-    state = opened.restore(step)
-    return Measured(
-        name=workdir,
-        run=opened,
-        state=state,
-        fingerprint=content_hash(state.variables),
-    )
+    opened = runs.reopen(workdir)
+    runs.require_split(opened, split, workdir)
+    return Measured(**vars(runs.restore(workdir, opened, step)))
 
 
 def require_same_data(measured: Measured, reference: Measured, split: Split) -> None:
@@ -123,29 +93,10 @@ def require_same_data(measured: Measured, reference: Measured, split: Split) -> 
             )
 
 
-def select(measured: Measured, split: Split, count: int | None) -> Int[np.ndarray, 'n']:
-    """Reduce a split to examples that are spread evenly over it.
-
-    Args:
-        measured: the run, whose `sources` change.
-        split: the split.
-        count: number of examples; None: all.
-
-    Returns:
-        The rows of the examples in the whole split.
-    """
-    sources = measured.run.sources
-    total = len(sources[split])
-    count = min(count or total, total)
-    if count < total:
-        sources[split] = evaluation.selected(sources[split], split, count)
-    return evenly_spaced(total, count)
-
-
 def measure(
     measured: Measured,
     split: Split,
-    rows: Int[np.ndarray, 'n'],
+    count: int | None,
     seed: int,
     corruption: tuple[str, int] | None,
 ) -> Records:
@@ -153,8 +104,8 @@ def measure(
 
     Args:
         measured: the run.
-        split: the split, see `select`.
-        rows: the rows of the examples in the whole split, on which their random keys depend.
+        split: the split.
+        count: number of examples, spread evenly over the split; None: all.
         seed: seed of the corruptions.
         corruption: (name, severity); None: the originals.
 
@@ -162,11 +113,17 @@ def measure(
         'error', 1 - the main metric, and 'images', the number of examples.
     """
     opened = measured.run
+    source = opened.sources[split]
+    rows = evenly_spaced(len(source), count or len(source))
     evaluate = opened.evaluate[opened.task.main_evaluation]
     if corruption:
         evaluate = _corrupting(opened, evaluate, rows, seed, *corruption)
-    records = evaluation.gather(
-        opened, evaluate, split, measured.state, opened.task.main
+    records = evaluation.gather_from(
+        opened,
+        evaluate,
+        Subset(source, rows, split),
+        measured.state,
+        opened.task.main,
     )
     values = opened.task.main.summarize(records)
     return {

@@ -156,4 +156,5 @@ def ice(key: PRNGKeyArray, height: int, width: int) -> Layer:
     needles = needles + fraction * heights[crystal, (low + 1) % _NEEDLES]
     size = 2 ** math.ceil(math.log2(max(height, width)))
     thickness = plasma(thick_key, size, 1.8)[:height, :width]
-    return jnp.clip(thickness * (0.35 + 0.9 * needles**2), 0, 1)
+    layer = (0.25 + 0.75 * thickness) * (0.45 + 0.9 * needles**2)
+    return jnp.clip(layer, 0, 1)
