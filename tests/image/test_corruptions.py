@@ -22,6 +22,15 @@ LARGE = cv2.resize(astronaut(), (96, 96), interpolation=cv2.INTER_AREA) / 255
 PIXELS = np.asarray(IMAGE, np.float64)
 
 
+@functools.cache
+def corrupted(name, severity):
+    """Two images, corrupted in a batch by two keys."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    corrupt = functools.partial(published.corrupt, name=name, severity=severity)
+    batch = jnp.stack([IMAGE, IMAGE[::-1, ::-1]])
+    return np.asarray(jax.jit(jax.vmap(corrupt))(keys, batch))
+
+
 def parameters(name):
     corruption = CORRUPTIONS[name]
     return [*corruption.large, *corruption.small]
@@ -41,7 +50,7 @@ def test_defocus_equals_opencv(radius, alias):
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize('distance', [1, 2, 4])
+@pytest.mark.parametrize('distance', [1, 4])
 def test_glass_moves_pixels_as_one_after_the_other_does(distance):
     height, width = 14, 11
     rng = np.random.default_rng(distance)
@@ -131,7 +140,7 @@ def test_jpeg_is_that_of_pillow():
     file = io.BytesIO()
     Image.fromarray(PHOTO).save(file, 'JPEG', quality=40)
     expected = np.asarray(Image.open(file)) / 255
-    got = published.corrupt(jax.random.key(0), IMAGE, 'jpeg_compression', 5)
+    got = corrupted('jpeg_compression', 5)[0]
     assert np.abs(got - expected).mean() < 0.5 / 255
     assert np.abs(got - PIXELS).mean() > 4 / 255
 
@@ -164,21 +173,23 @@ def test_elastic_equals_opencv_and_scipy():
         channels.append(
             ndimage.map_coordinates(warped, [y + dy, x + dx], order=1, mode='reflect')
         )
-    got = digital.elastic_transform(key, IMAGE, displacement, sigma, corner)
+    distort = jax.jit(digital.elastic_transform, static_argnums=(2, 3, 4))
+    got = distort(key, IMAGE, displacement, sigma, corner)
     np.testing.assert_allclose(got, np.stack(channels, -1), atol=1e-4)
-    still = digital.elastic_transform(key, IMAGE, 0.0, 0.0, 0.0)
+    still = distort(key, IMAGE, 0.0, 0.0, 0.0)
     np.testing.assert_allclose(still, PIXELS, atol=1e-5)
 
 
 def test_shot_noise_has_the_statistics_of_photons():
     image = jnp.full((60, 60, 1), 0.4)
-    shot = np.asarray(noise.shot_noise(jax.random.key(0), image, 25.0)) * 25
+    shoot = jax.jit(noise.shot_noise, static_argnums=2)
+    shot = np.asarray(shoot(jax.random.key(0), image, 25.0)) * 25
     np.testing.assert_allclose(shot, np.round(shot), atol=1e-4)
     # The sum of 3,600 numbers of mean 10 has a Poisson distribution.
     total = stats.poisson(3600 * 10.0)
     assert total.ppf(1e-6) < shot.sum() < total.isf(1e-6)
     assert shot.var() == pytest.approx(10.0, rel=0.15)
-    black = noise.shot_noise(jax.random.key(0), jnp.zeros((4, 4, 1)), 25.0)
+    black = shoot(jax.random.key(0), jnp.zeros((60, 60, 1)), 25.0)
     assert not black.any()
 
 
@@ -253,15 +264,6 @@ def test_snow_whitens_an_image_and_adds_flakes():
     # Flakes are there, and they do not cover the image.
     assert flakes.min() > -1e-6 and flakes.max() > 0.2
     assert 0.02 < (flakes > 1e-3).mean() < 0.9
-
-
-@functools.cache
-def corrupted(name, severity):
-    """Two images, corrupted in a batch by two keys."""
-    keys = jax.random.split(jax.random.key(0), 2)
-    corrupt = functools.partial(published.corrupt, name=name, severity=severity)
-    batch = jnp.stack([IMAGE, IMAGE[::-1, ::-1]])
-    return np.asarray(jax.jit(jax.vmap(corrupt))(keys, batch))
 
 
 @pytest.mark.parametrize('name', CORRUPTIONS)
