@@ -111,6 +111,9 @@ def measure(
 
     Returns:
         'error', 1 - the main metric, and 'images', the number of examples.
+
+    Raises:
+        UserError: The metric has no value for these examples.
     """
     opened = measured.run
     source = opened.sources[split]
@@ -126,6 +129,11 @@ def measure(
         opened.task.main,
     )
     values = opened.task.main.summarize(records)
+    if measured.metric not in values:
+        raise UserError(
+            f'--examples={len(rows)}: expected examples with a {measured.metric}, and no class '
+            'has an example. Give more.'
+        )
     return {
         'error': np.float64(1 - values[measured.metric]),
         'images': np.int64(len(records['index'])),
