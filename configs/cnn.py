@@ -22,6 +22,11 @@ Results are the top-1 accuracy of the last evaluation, on 2 cores of an AMD EPYC
 
     jaxvision train --config cnn:fashion_mnist,robust --config.data.dir=DATA
         the same within eps 0.1. Not measured.
+
+    jaxvision train --config cnn:mnist5k,smoothed
+    jaxvision certify --workdir runs/cnn --sigma 0.5 --n 500 --examples 200
+        training with noise of std 0.5: 98.4 % (one seed); certified accuracy 95.0 % within an L2
+        radius of 0.5, and 80.0 % within 1
 """
 
 from jaxvision.core import config as configs
