@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 from jaxvision.cli.sweep import search as searches
 from jaxvision.cli.sweep.space import Choice, Dimension, Interval, Point, Space
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Value
 
 if TYPE_CHECKING:
+    from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+
+    # {field: its values in Optuna's form}.
+    Distributions = dict[str, BaseDistribution]
 
 NAMES = ('tpe', 'cmaes', 'gp')
 # The name of the class, and the package that it needs beside Optuna.
@@ -67,14 +70,14 @@ def points(
         first = len(suggested)
         asked = []
         for _ in range(size):
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore')
-                trial = study.ask(fixed_distributions=distributions)
-            point = {
-                field: _value(space, field, value)
-                for field, value in trial.params.items()
-            }
-            suggested.append(_new(space, seed, point, suggested))
+            trial = _ask(study, distributions)
+            if _point(space, trial) in suggested:
+                # Its result is known already. A random point takes its place, and the
+                # sampler learns the score of that one.
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                study.enqueue_trial(_untried(space, seed, suggested))
+                trial = _ask(study, distributions)
+            suggested.append(_point(space, trial))
             asked.append(trial)
         if len(scores) < first + size:
             return suggested
@@ -129,16 +132,34 @@ def _distribution(dimension: Dimension) -> 'BaseDistribution':
     return distributions.IntDistribution(dimension.low, dimension.high)
 
 
-def _value(space: Space, field: str, value: float | int) -> Value:
-    """The value of a field, from a value of its distribution."""
-    dimension = space[field]
-    if isinstance(dimension, Choice):
-        return dimension.values[int(value)]
-    return value
+def _ask(study: 'Study', distributions: 'Distributions') -> 'Trial':
+    """The next trial of a study: an enqueued one, or one of the sampler."""
+    with warnings.catch_warnings():
+        # Some methods are called experimental.
+        warnings.simplefilter('ignore')
+        return study.ask(fixed_distributions=distributions)
 
 
-def _new(space: Space, seed: int, point: Point, tried: Sequence[Point]) -> Point:
-    """The point, or a random one if it has been tried: a result is known already."""
-    if point not in tried:
-        return point
-    return next(other for other in searches.random(space, seed) if other not in tried)
+def _point(space: Space, trial: 'Trial') -> Point:
+    """The values of the fields in a trial of Optuna."""
+    point = {}
+    for field, value in trial.params.items():
+        dimension = space[field]
+        if isinstance(dimension, Choice):
+            point[field] = dimension.values[value]
+        else:
+            point[field] = value
+    return point
+
+
+def _untried(space: Space, seed: int, tried: Sequence[Point]) -> dict[str, float | int]:
+    """A random point that has not been tried, in Optuna's form."""
+    point = next(point for point in searches.random(space, seed) if point not in tried)
+    values = {}
+    for field, value in point.items():
+        dimension = space[field]
+        if isinstance(dimension, Choice):
+            values[field] = dimension.values.index(value)
+        else:
+            values[field] = value
+    return values

@@ -81,13 +81,29 @@ def test_a_batch_does_not_depend_on_its_own_results(wide):
     assert learning.points(wide, 'tpe', 0, 4, 16, [None] * 12)[:4] == points[:4]
 
 
-def test_choices_do_not_come_twice():
+def test_choices_do_not_come_twice(monkeypatch):
     few = space.read(
         configs.default('classification'),
         {'optimizer.name': 'sgd,adamw,lamb', 'data.batch_size': 'int(1,4)'},
     )
-    points, _ = run(few, 'tpe', 0, 3, 12, lambda point: point['data.batch_size'])
+    points, scores = run(few, 'tpe', 0, 3, 12, lambda point: point['data.batch_size'])
     assert len({tuple(point.values()) for point in points}) == 12 == search.size(few)
+
+    studies = []
+    create_study = optuna.create_study
+
+    def keep(**options):
+        studies.append(create_study(**options))
+        return studies[-1]
+
+    monkeypatch.setattr(optuna, 'create_study', keep)
+    learning.points(few, 'tpe', 0, 3, 12, scores)
+    # The sampler suggested some points twice, and learned every score for its own point.
+    trials = studies[0].trials
+    assert len(trials) > 12
+    told = [trial for trial in trials if trial.value is not None]
+    assert len(told) == 12
+    assert all(trial.value == trial.params['data.batch_size'] for trial in told)
 
 
 def test_a_sweep_that_learns_goes_on_with_the_same_points(stub_sweep, stub_pool):
