@@ -22,8 +22,9 @@ from jaxvision.attacks.types import (
     Scalar,
 )
 
-# Pixels of 0 and 1 have no finite inverse of tanh.
-_LARGEST = 1 - 1e-6
+# Pixels of 0 and 1 have no finite inverse of tanh. Nearer to 1 tanh is so flat that they would not
+# move within a few hundred steps.
+_LARGEST = 0.999
 # The factor of a weight while no image is misclassified.
 _GROWTH = 4.0
 
@@ -157,7 +158,7 @@ class _Step:
         return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps))
 
     def begin(self, problem: Problem, closest: Nearest) -> _State:
-        """Start at the original images."""
+        """Start at the original images, within 0.0005."""
         free = jnp.arctanh((2 * problem.images - 1) * _LARGEST)
         is_broken = jnp.zeros(len(free), bool)
         return _State(free, self.optimizer.init(free), is_broken, closest)

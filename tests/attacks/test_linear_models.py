@@ -85,6 +85,31 @@ def test_carlini_and_wagner_find_the_shortest_perturbations():
     np.testing.assert_array_equal(kept, linear.images[~np.asarray(success)])
 
 
+def test_carlini_and_wagner_raise_black_pixels():
+    """Closed form: the weights of pixels of 0 count where they are positive."""
+    linear = Linear(classes=4, seed=2)
+    linear.images[:, ::2, ::2] = 0.0
+    linear.labels = linear.scores().argmax(-1)
+    logits, originals, labels, keys = linear.arguments()
+    shortest = np.full(len(labels), np.inf)
+    for row, label in enumerate(linear.labels):
+        scores = linear.scores()[row]
+        pixels = linear.images[row].ravel()
+        for other in set(range(4)) - {label}:
+            slope = linear.weights[:, other] - linear.weights[:, label]
+            slope = np.where(pixels > 0, slope, np.maximum(slope, 0))
+            change = (scores[label] - scores[other]) * slope / (slope @ slope)
+            length = np.linalg.norm(change)
+            if length < shortest[row]:
+                shortest[row] = length
+                nearest = pixels + change
+        assert nearest.min() >= 0 and nearest.max() <= 1
+    images, success = carlini_wagner.carlini_wagner(logits, originals, labels, keys)
+    assert success.all()
+    lengths = balls.distance(images, originals, 'l2')
+    np.testing.assert_allclose(lengths, shortest, rtol=0.01)
+
+
 def test_square_finds_the_corner_of_the_cube():
     linear = Linear(classes=2)
     eps = linear.middle_eps('linf')
