@@ -109,7 +109,7 @@ def run(sweep: Sweep, engine: Engine, ended: Callable[[Job, Record], None]) -> b
     Raises:
         UserError: Every trial failed.
     """
-    for number in range(sweep.trials):
+    for number in range(_first_retried(sweep), sweep.trials):
         records.forget_failure(sweep.trial_folder(number))
     points = known_points(sweep, read(sweep))
     while jobs := next_round(sweep, points, read(sweep)):
@@ -124,3 +124,17 @@ def run(sweep: Sweep, engine: Engine, ended: Callable[[Job, Record], None]) -> b
             raise UserError(f'every trial {first.state}; the first one: {first.error}')
         points = known_points(sweep, found)
     return True
+
+
+def _first_retried(sweep: Sweep) -> int:
+    """The first trial that is tried again after a failure.
+
+    A search that learns has used the failures before its last batch. Without them it would
+    suggest other points than those of the trials that have begun.
+    """
+    if not sweep.batch:
+        return 0
+    begun = 0
+    while records.read_settings(sweep.trial_folder(begun)):
+        begun += 1
+    return max(begun - 1, 0) // sweep.batch * sweep.batch

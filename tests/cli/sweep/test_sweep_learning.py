@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from jaxvision.cli.sweep import halving, learning, report, schedule, search, space
+from jaxvision.cli.sweep import (
+    halving,
+    learning,
+    records,
+    report,
+    schedule,
+    search,
+    space,
+)
+from jaxvision.cli.sweep.records import Record
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 
@@ -127,6 +136,28 @@ def test_a_sweep_that_learns_goes_on_with_the_same_points(stub_sweep, stub_pool)
     )
     with pytest.raises(UserError, match='has other parameters than this search gives'):
         schedule.run(grown, stub_pool(1), ignore)
+
+
+def test_a_failure_that_the_search_has_used_stays(stub_sweep, stub_pool):
+    """Tried again with success, it would give other points than those that have begun."""
+
+    def ignore(job, record):
+        pass
+
+    def failing(jobs, ended):
+        assert stub_pool(3)(jobs, ended)
+        for number in (1, 4):
+            if records.read(sweep.trial_folder(number)):
+                failed = Record(state=records.FAILED, error='no such data')
+                records.write(sweep.trial_folder(number), failed)
+        return True
+
+    sweep = stub_sweep(search='tpe', batch=3, trials=6)
+    assert schedule.run(sweep, failing, ignore)
+    assert schedule.run(sweep, stub_pool(3), ignore)
+    states = [record.state for record in schedule.read(sweep).values()]
+    # Trial 4 is of the last batch, and is tried again.
+    assert states == ['trained', 'failed', *['trained'] * 4]
 
 
 def test_a_missing_package_is_named(monkeypatch):
