@@ -99,6 +99,11 @@ def calibrate(request: Request) -> None:
 def _warnings(request: Request, fitted: Calibration, report: Json) -> Iterator[str]:
     if request.split == 'validation':
         yield 'the measured split is the one on which all values were fitted'
+    if request.step == 'best':
+        yield (
+            'the validation split selected this checkpoint, so that the coverage may be '
+            'slightly below 1 - alpha'
+        )
     if report['accuracy'] > 1 - fitted.alpha:
         yield (
             f'the accuracy is above 1 - alpha, so that some sets are empty: an alpha below '
