@@ -200,6 +200,11 @@ def _check(options: argparse.Namespace) -> None:
             f'--trial={options.trial}: expected no --halving, which compares all trials. '
             'Leave one of them out.'
         )
+    if options.retest and (options.trial is not None or options.report):
+        raise UserError(
+            f'--retest={options.retest}: expected no --trial and no --report, because all '
+            'trials must have ended. Leave the others out.'
+        )
 
 
 @contextlib.contextmanager
