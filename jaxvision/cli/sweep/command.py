@@ -105,9 +105,8 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         '--batch',
         type=int,
-        default=4,
         metavar='N',
-        help='trials that tpe, cmaes and gp suggest together (%(default)s)',
+        help='trials that tpe, cmaes and gp suggest together (4)',
     )
     _add_groups(parser)
     return parser.parse_known_args(arguments)
@@ -122,9 +121,7 @@ def _add_groups(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='stop early: one of N trials goes on from rung to rung (0: off)',
     )
-    group.add_argument(
-        '--rungs', type=int, default=3, metavar='N', help='most rungs (%(default)s)'
-    )
+    group.add_argument('--rungs', type=int, metavar='N', help='most rungs (3)')
     group = parser.add_argument_group('the test of the winner')
     group.add_argument(
         '--retest',
@@ -133,9 +130,7 @@ def _add_groups(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='train the best settings again with N new seeds, and measure the test split',
     )
-    group.add_argument(
-        '--top', type=int, default=1, metavar='N', help='settings to test (%(default)s)'
-    )
+    group.add_argument('--top', type=int, metavar='N', help='settings to test (1)')
     group = parser.add_argument_group('parts')
     group.add_argument('--trial', type=int, metavar='K', help='run trial K alone')
     group.add_argument(
@@ -158,7 +153,7 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
             workers=options.workers,
             trial=options.trial,
             retest=options.retest,
-            top=options.top,
+            top=options.top or 1,
         )
         if running.run(sweep, request):
             return 0
@@ -179,13 +174,14 @@ def _check(options: argparse.Namespace) -> None:
         ('trial', 0),
         ('retest', 0),
         ('top', 1),
+        ('rungs', 2),
     ):
         number = getattr(options, name)
         if number is not None:
             Field(1, '', least=least).check(f'--{name}', number)
     if options.halving:
         Field(3, '', least=2).check('--halving', options.halving)
-        Field(3, '', least=2).check('--rungs', options.rungs)
+    _check_companions(options)
     if options.report and not options.workdir:
         raise UserError(
             '--workdir: expected the folder of a sweep. Give --workdir SWEEP.'
@@ -205,6 +201,24 @@ def _check(options: argparse.Namespace) -> None:
             f'--retest={options.retest}: expected no --trial and no --report, because all '
             'trials must have ended. Leave the others out.'
         )
+
+
+def _check_companions(options: argparse.Namespace) -> None:
+    """Refuse arguments without the argument that they belong to."""
+    from jaxvision.cli.sweep import learning
+
+    learns = options.search in learning.NAMES
+    for name, is_used, companion in (
+        ('rungs', options.halving, '--halving'),
+        ('top', options.retest, '--retest'),
+        ('batch', learns, f'--search {" or ".join(learning.NAMES)}'),
+    ):
+        number = getattr(options, name)
+        if number is not None and not is_used:
+            raise UserError(
+                f'--{name}={number}: expected {companion}, which it belongs to. Give it, or '
+                f'leave out --{name}.'
+            )
 
 
 @contextlib.contextmanager

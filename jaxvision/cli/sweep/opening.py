@@ -52,7 +52,7 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
     config, metric, examples = _examine(config)
     rungs = halving.Rungs()
     if options.halving:
-        rungs = halving.rungs(examples, trials, options.halving, options.rungs)
+        rungs = halving.rungs(examples, trials, options.halving, options.rungs or 3)
     sweep = Sweep(
         folder=Path(options.workdir or _default_folder(options.config, overrides)),
         config=config,
@@ -62,7 +62,7 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
         trials=trials,
         metric=metric,
         rungs=rungs,
-        batch=options.batch if options.search in learning.NAMES else 0,
+        batch=(options.batch or 4) if options.search in learning.NAMES else 0,
     )
     if options.trial is not None and options.trial >= trials:
         raise UserError(

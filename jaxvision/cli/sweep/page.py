@@ -38,6 +38,9 @@ def write(sweep: Sweep) -> None:
     metric = sweep.selects.removeprefix('-')
     values = np.array([_value(sweep, record) for record in trials])
     columns = [_column(sweep, field, kept) for field in sweep.texts]
+    # All trials trained to the first rung, so that these values are comparable.
+    first = sweep.rungs.intervals[0]
+    comparable = np.array([report.value(sweep, record, first) for record in trials])
     reached = [records.END in record.evaluations for record in trials]
     less_is_better = sweep.metric.startswith('-')
     history = sweeps.history(values, reached, metric, less_is_better)
@@ -53,7 +56,7 @@ def write(sweep: Sweep) -> None:
             heading='Trials as lines',
             picture=page.png(sweeps.parallel(columns, values, best, metric)),
         ),
-        *_importance(columns, values),
+        *_importance(columns, comparable),
         *_curves(sweep, numbers, winner, metric),
         Section(heading='Trials', table=_table(sweep, numbers, kept, trials)),
     ]
@@ -116,8 +119,8 @@ def _importance(columns: Sequence[Column], values: Scores) -> list[Section]:
     if np.isfinite(values).sum() < FEWEST or len(columns) < 2:
         return []
     line = (
-        'How much worse a random forest predicts the metric of a trial when the values of a '
-        'field are permuted. Fields that were searched widely look more important.'
+        'How much worse a random forest predicts the metric of other trials when the values '
+        'of a field are permuted. Fields that were searched widely look more important.'
     )
     picture = page.png(sweeps.importance(importance(columns, values)))
     return [Section(heading='Importance', lines=[line], picture=picture)]
@@ -133,18 +136,29 @@ def importance(columns: Sequence[Column], values: Scores) -> dict[str, float]:
     Returns:
         {field: importance}, at least 0, with sum 1. All are 0 if the metric never changes.
     """
+    from scipy.stats import rankdata
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import KFold
 
     is_known = np.isfinite(values)
     inputs = np.stack([column.fractions for column in columns], axis=1)[is_known]
     # Ranks, so that one very bad trial does not outweigh all others.
-    ranks = np.argsort(np.argsort(values[is_known])).astype(float)
-    if len(set(values[is_known])) == 1:
-        ranks[:] = 0.0
-    forest = RandomForestRegressor(64, random_state=0).fit(inputs, ranks)
-    result = permutation_importance(forest, inputs, ranks, n_repeats=8, random_state=0)
-    means = np.maximum(np.asarray(result['importances_mean']), 0.0)
+    ranks = rankdata(values[is_known])
+    losses = []
+    # A forest finds every field important for the trials that it was fitted to.
+    for fitted, other in KFold(4, shuffle=True, random_state=0).split(inputs):
+        forest = RandomForestRegressor(64, random_state=0)
+        result = permutation_importance(
+            forest.fit(inputs[fitted], ranks[fitted]),
+            inputs[other],
+            ranks[other],
+            scoring='neg_mean_squared_error',
+            n_repeats=8,
+            random_state=0,
+        )
+        losses.append(np.asarray(result['importances_mean']))
+    means = np.maximum(np.mean(losses, axis=0), 0.0)
     shares = means / max(means.sum(), 1e-12)
     pairs = zip(columns, shares, strict=True)
     return {column.name: float(share) for column, share in pairs}

@@ -23,7 +23,7 @@ from jaxvision.cli.sweep import records
 from jaxvision.cli.sweep.records import Record
 from jaxvision.cli.sweep.trial import Outcome, trial
 from jaxvision.core.config import stored
-from jaxvision.core.errors import Diverged
+from jaxvision.core.errors import Diverged, UserError
 from jaxvision.core.fields import Config
 
 STOPPED = 75  # as of `jaxvision train`
@@ -110,9 +110,7 @@ def _start(config: Config) -> None:
 
 
 def _train(config: Config, folder: Path, until: str, measure_test: bool) -> Outcome:
-    """Train or continue a trial. One that cannot be continued begins again."""
-    from jaxvision.cli.train import is_disk_full
-
+    """Train or continue a trial. One with a damaged file begins again."""
     interval = '' if until == records.END else until
     has_begun = (folder / 'config.json').exists()
     if not _train_auxiliary(config, folder):
@@ -121,8 +119,8 @@ def _train(config: Config, folder: Path, until: str, measure_test: bool) -> Outc
         return trial(config, folder, until=interval, measure_test=measure_test)
     except Diverged:
         raise
-    except Exception as error:
-        if not has_begun or is_disk_full(error):
+    except UserError as error:  # A file of the trial is damaged.
+        if not has_begun:
             raise
         print(f'{error}\nThe trial begins again.', flush=True)
     for path in folder.iterdir():

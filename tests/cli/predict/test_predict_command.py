@@ -225,10 +225,13 @@ def loaded(monkeypatch, trained):
     """loaded(inputs of the spec, task field=value) changes the task that the run has."""
 
     def patch(inputs=None, **fields):
-        task, variables, spec = jaxvision.load(trained)
-        task = dataclasses.replace(task, **fields)
-        spec = spec.replace(inputs=inputs or spec.inputs)
-        monkeypatch.setattr(saved, 'load', lambda *_: (task, variables, spec))
+        run = saved.open_saved(Path(trained))
+        changed = dataclasses.replace(
+            run,
+            task=dataclasses.replace(run.task, **fields),
+            spec=run.spec.replace(inputs=inputs or run.spec.inputs),
+        )
+        monkeypatch.setattr(saved, 'open_saved', lambda *_: changed)
 
     return patch
 

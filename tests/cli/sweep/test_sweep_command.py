@@ -85,6 +85,9 @@ def test_a_real_sweep_finds_the_better_rate(config, tmp_path, capsys):
         (['--config.train.best=acuracy'], "did you mean 'accuracy'"),
         (['--sweep.seed'], 'expected --sweep.FIELD=VALUES'),
         (['--epochs=3'], 'expected --config.FIELD=VALUE'),
+        (['--top=2'], '--top=2: expected --retest'),
+        (['--rungs=4'], '--rungs=4: expected --halving'),
+        (['--batch=2'], '--batch=2: expected --search tpe or cmaes or gp'),
     ],
 )
 def test_a_mistake_is_one_line_before_the_first_trial(

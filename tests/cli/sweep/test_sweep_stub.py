@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,8 @@ def run_with_kills(folder, program, kills, rng):
     killed = {'parent': 0, 'trial': 0}
     parent = context.Process(target=run_alone, args=(folder, program))
     parent.start()
-    while True:
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
         parent.join(rng.uniform(0.0, 0.25))
         if not parent.is_alive():
             if parent.exitcode == 0:
@@ -92,6 +94,8 @@ def run_with_kills(folder, program, kills, rng):
             else:
                 parent.kill()
                 killed['parent'] += 1
+    parent.kill()
+    raise TimeoutError('the sweep has not ended after five minutes')
 
 
 @pytest.mark.parametrize(
