@@ -137,7 +137,15 @@ def slices(
 def _mark(axes: 'Axes', column: Column) -> None:
     """Set the scale and the names of choices of a horizontal axis."""
     if column.is_log:
+        from matplotlib import ticker
+
         axes.set_xscale('log')
+        # Numbers at every digit of a narrow axis would overlap.
+        is_narrow = np.max(column.values) < 100 * np.min(column.values)
+        digits = (1, 3) if is_narrow else (1,)
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=digits, numticks=6))
+        axes.xaxis.set_major_formatter('{x:g}')
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
     if column.labels:
         labels = [text.shortened(label) for label in column.labels]
         turned = 30 if max(map(len, labels)) > 5 else 0
