@@ -40,8 +40,9 @@ def deepfool(
     """Cross the nearest boundary of the linearised classifier, repeatedly (DeepFool).
 
     Moosavi-Dezfooli et al. 2016, with the rule for other norms in their section 3.4. A search along
-    the line to the original image then removes the overshoot. Arguments that are not listed are
-    those of `fab`.
+    the line to the original image then removes the overshoot. Steps do not take the range [0, 1] of
+    pixels into account. `fab` does, and breaks more images with many black or white pixels.
+    Arguments that are not listed are those of `fab`.
 
     Args:
         keys: not used; all attacks take the same arguments.
