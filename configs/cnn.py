@@ -19,7 +19,7 @@ Results are the top-1 accuracy of the last evaluation, on 2 cores of an AMD EPYC
     jaxvision train --config cnn:mnist5k,robust
     jaxvision attack --workdir runs/cnn --eps 0.3
         training on adversarial images, and the robust accuracy: 98.6 % of the test images,
-        83.2 % under attack (3 seeds), 230 CPU s of training
+        83.2 % under attack (3 seeds), 226 CPU s of training
 
     jaxvision train --config cnn:fashion_mnist,robust --config.data.dir=DATA
         the same within eps 0.1: 86.4 %, and 77.1 % of 1,000 images under attack, 953 CPU s

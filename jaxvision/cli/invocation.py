@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter, _ActionsContainer
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -94,6 +94,36 @@ def parser(name: str, description: str | None, **settings: Any) -> ArgumentParse
         allow_abbrev=False,
         formatter_class=RawDescriptionHelpFormatter,
         **settings,
+    )
+
+
+def add_checkpoint(parser: ArgumentParser, title: str) -> None:
+    """Add --workdir, which the parser requires, and --step, which is last by default.
+
+    Args:
+        parser: the parser.
+        title: help text of --workdir, such as 'run folder'.
+    """
+    parser.add_argument('--workdir', metavar='RUN', required=True, help=title)
+    parser.add_argument(
+        '--step',
+        default='last',
+        help='checkpoint: last (the default), best or a number',
+    )
+
+
+def add_split(container: _ActionsContainer, title: str) -> None:
+    """Add --split, which is test by default.
+
+    Args:
+        container: a parser or a group of arguments.
+        title: use of the split, such as 'split of the images'.
+    """
+    container.add_argument(
+        '--split',
+        choices=('test', 'validation'),
+        default='test',
+        help=f'{title} (%(default)s)',
     )
 
 

@@ -3,12 +3,16 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int
+
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
+from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import content_hash
-from jaxvision.core.types import Split
-from jaxvision.train import run, saved
+from jaxvision.core.types import Json, Records, Split
+from jaxvision.train import evaluation, run, saved
 from jaxvision.train.run import Run
 from jaxvision.train.saved import SavedRun
 
@@ -38,6 +42,15 @@ class Checkpoint:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.run.spec.class_names
+
+    def arguments(self) -> Json:
+        """Everything of the run on which results depend."""
+        return {
+            'run': str(self.run.workdir),
+            'checkpoint': self.step,
+            'variables': self.fingerprint,
+            'data': dict(self.run.spec.data),
+        }
 
 
 def restore(workdir: str, opened: Run, step: str) -> Checkpoint:
@@ -110,3 +123,33 @@ def reopen(workdir: str) -> Run:
     folder = Path(workdir)
     start_jax(saved.read_config(folder))
     return run.reopen(folder)
+
+
+def read_prepared(checkpoint: Checkpoint, split: Split, count: int) -> Records:
+    """Read prepared examples that are spread evenly over a split.
+
+    Args:
+        checkpoint: of the run.
+        split: 'test' or 'validation'.
+        count: number of examples; all if the split has fewer.
+
+    Returns:
+        {name: array [N, ...]}. 'index' is the place in the selection.
+
+    Raises:
+        UserError: The split does not exist or cannot be read.
+    """
+    require_split(checkpoint.run, split, checkpoint.name)
+    return evaluation.examples(checkpoint.run, split, count)
+
+
+def rows_of(checkpoint: Checkpoint, split: Split, count: int) -> Int[np.ndarray, 'n']:
+    """The rows in the split of the examples that `read_prepared` reads.
+
+    Args:
+        checkpoint: of the run.
+        split: 'test' or 'validation'.
+        count: number of examples.
+    """
+    source = checkpoint.run.sources[split]
+    return evenly_spaced(len(source), count).astype(np.int32)

@@ -37,11 +37,11 @@ def network(arguments):
     import jax.numpy as jnp
 
     from jaxvision.attacks import ensemble, pgd
-    from jaxvision.cli.attack import victim
+    from jaxvision.cli import pixel_classifiers
     from jaxvision.core import keys
 
-    opened = victim.open_victim(arguments.run, 'last')
-    examples = victim.read_examples(opened, 'test', arguments.examples)
+    opened = pixel_classifiers.open_classifier(arguments.run, 'last')
+    examples = pixel_classifiers.read_images(opened, 'test', arguments.examples)
     images, labels = examples['image'], examples['label']
     state = opened.run.restore('last')
     weights = {}

@@ -25,6 +25,9 @@ import jax
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / 'tests'))
+
+from helpers import sweep_processes  # noqa: E402
 
 
 def command(options, folder, workers):
@@ -46,19 +49,6 @@ def start(words):
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def trials_of(folder):
-    """The processes of the trials of a sweep."""
-    pids = []
-    for process in Path('/proc').glob('[0-9]*'):
-        try:
-            words = (process / 'cmdline').read_bytes().decode().split('\0')
-        except OSError:
-            continue
-        if any(word.startswith(f'{folder}/trials/') for word in words):
-            pids.append(int(process.name))
-    return pids
-
-
 def run_with_kills(words, folder, kills, spacing, rng):
     """Run a sweep with kills, `spacing` seconds apart in the mean; returns what was killed."""
     moments = []
@@ -70,7 +60,7 @@ def run_with_kills(words, folder, kills, spacing, rng):
         except subprocess.TimeoutExpired:
             if len(moments) >= kills:
                 continue
-            trials = trials_of(folder)
+            trials = sweep_processes.of_trials(folder)
             if trials and rng.random() < 0.5:
                 victim = rng.choice(trials)
                 with contextlib.suppress(ProcessLookupError):

@@ -22,19 +22,19 @@ _WITHOUT_DRAWING = types.SimpleNamespace(
 )
 
 
-@contextlib.contextmanager
 def left_out():
     """A context in which figures are put together, but stay white."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in _OF_RUNS:
-            patch.setattr(module, 'canvas', _WITHOUT_DRAWING)
-        yield
+    return _drawing_on(_WITHOUT_DRAWING)
+
+
+def done():
+    """A context in which figures are drawn, as for a user."""
+    return _drawing_on(canvas)
 
 
 @contextlib.contextmanager
-def done():
-    """A context in which figures are drawn, as for a user."""
+def _drawing_on(module_of_canvas):
     with pytest.MonkeyPatch.context() as patch:
         for module in _OF_RUNS:
-            patch.setattr(module, 'canvas', canvas)
+            patch.setattr(module, 'canvas', module_of_canvas)
         yield

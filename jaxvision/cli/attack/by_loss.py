@@ -14,7 +14,7 @@ from jaxvision.attacks.ascent import Ascended
 from jaxvision.cli import stored
 from jaxvision.cli.attack.measured_examples import MeasuredExamples
 from jaxvision.cli.attack.request import Request
-from jaxvision.cli.attack.victim import as_pixels
+from jaxvision.cli.pixel_classifiers import as_pixels
 from jaxvision.cli.progress import Progress
 from jaxvision.cli.stored import Batches
 from jaxvision.core.types import Json, Records

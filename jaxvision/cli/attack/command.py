@@ -77,9 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('attack', __doc__)
-    parser.add_argument(
-        '--workdir', metavar='RUN', required=True, help='folder of the attacked run'
-    )
+    invocation.add_checkpoint(parser, 'folder of the attacked run')
     parser.add_argument(
         '--eps',
         required=True,
@@ -91,11 +89,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar='FILE',
         nargs='*',
         help='your images: a file, a folder or a quoted glob',
-    )
-    parser.add_argument(
-        '--step',
-        default='last',
-        help='checkpoint: last (the default), best or a number',
     )
     parser.add_argument(
         '--out',
@@ -146,12 +139,7 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('the images')
-    group.add_argument(
-        '--split',
-        choices=('test', 'validation'),
-        default='test',
-        help='split of the images (%(default)s)',
-    )
+    invocation.add_split(group, 'split of the images')
     group.add_argument(
         '--examples',
         type=int,
@@ -193,13 +181,13 @@ def _attack_classifier(options: argparse.Namespace) -> tuple['Request', Json]:
     make = _settings_maker(options, ATTACKS)
     # Mistakes in the attack are found before JAX starts; its target needs the class names.
     make(target=None if options.target is None else 0)
-    from jaxvision.cli import stored
+    from jaxvision.cli import pixel_classifiers, stored
     from jaxvision.cli.attack import evaluation, own_files, victim
 
-    opened = victim.open_victim(options.workdir, options.step)
+    opened = pixel_classifiers.open_classifier(options.workdir, options.step)
     source = None
     if options.source is not None:
-        source = victim.open_victim(options.source, 'last')
+        source = pixel_classifiers.open_classifier(options.source, 'last')
         victim.require_same_images(opened, source)
     target = attack_settings.class_number(options.target, opened.class_names)
     settings = make(target=target)
@@ -218,7 +206,7 @@ def _attack_classifier(options: argparse.Namespace) -> tuple['Request', Json]:
         paths = _find(options.files, request.out)
         request.out.mkdir(parents=True, exist_ok=True)
         return request, own_files.attack(request, paths)
-    examples = victim.read_examples(opened, options.split, request.count)
+    examples = pixel_classifiers.read_images(opened, options.split, request.count)
     request.out.mkdir(parents=True, exist_ok=True)
     return request, evaluation.evaluate(request, examples)
 

@@ -16,7 +16,7 @@ from jaxvision.cli import stored
 from jaxvision.cli.attack import settings as attack_settings
 from jaxvision.cli.attack.request import Request
 from jaxvision.cli.attack.settings import Settings
-from jaxvision.cli.attack.victim import Victim
+from jaxvision.cli.pixel_classifiers import PixelClassifier
 from jaxvision.cli.progress import Progress
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
@@ -39,8 +39,8 @@ class ClassifierRequest(Request):
         source: the classifier whose gradients are used; None: those of the victim.
     """
 
-    victim: Victim
-    source: Victim | None
+    victim: PixelClassifier
+    source: PixelClassifier | None
 
     def arguments(self) -> Json:
         """Everything on which the results depend."""
@@ -58,7 +58,7 @@ def evaluate(request: ClassifierRequest, examples: Records) -> Json:
 
     Args:
         request: the request.
-        examples: the images, see `victim.read_examples`.
+        examples: the images, see `pixel_classifiers.read_images`.
 
     Returns:
         The report, as it is in OUT/attack.json.
@@ -271,7 +271,7 @@ def _draw(
 
 
 def comparison(
-    victim: Victim,
+    victim: PixelClassifier,
     originals: np.ndarray,
     images: np.ndarray,
     batch_size: int,
@@ -289,7 +289,9 @@ def comparison(
     return robustness.comparison(originals, images, before, after)
 
 
-def names_of(victim: Victim, images: np.ndarray, batch_size: int) -> Sequence[str]:
+def names_of(
+    victim: PixelClassifier, images: np.ndarray, batch_size: int
+) -> Sequence[str]:
     """The predicted class of each image with its probability, such as '7 (99%)'."""
     names = []
     for start in range(0, len(images), batch_size):

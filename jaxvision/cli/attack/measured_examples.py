@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int, Key, Num
 
-from jaxvision.cli.attack import victim
+from jaxvision.cli import runs
 from jaxvision.cli.attack.request import Request
 from jaxvision.cli.predict import finding
 from jaxvision.core import keys
@@ -48,7 +48,7 @@ class MeasuredExamples:
         """
         opened = request.victim.run
         split = request.split
-        arrays = victim.read_prepared(request.victim, split, request.count)
+        arrays = runs.read_prepared(request.victim, split, request.count)
         return cls(
             request=request,
             arrays=arrays,
@@ -73,7 +73,7 @@ class MeasuredExamples:
     def rows(self) -> Int[np.ndarray, 'n']:
         """The row of each example in the split."""
         request = self.request
-        rows = victim.rows_of(request.victim, request.split, request.count)
+        rows = runs.rows_of(request.victim, request.split, request.count)
         return rows[self.arrays['index']]
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from jaxvision.attacks import balls, ensemble, loops
 from jaxvision.cli.attack import evaluation
 from jaxvision.cli.attack.evaluation import ClassifierRequest
-from jaxvision.cli.attack.victim import as_pixels
+from jaxvision.cli.pixel_classifiers import as_pixels
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json, Records

@@ -32,12 +32,8 @@ class Request:
 
     def arguments(self) -> Json:
         """Everything on which the results depend."""
-        victim = self.victim
         return {
-            'run': str(victim.run.workdir),
-            'checkpoint': victim.step,
-            'variables': victim.fingerprint,
-            'data': dict(victim.run.spec.data),
+            **self.victim.arguments(),
             'split': self.split,
             'count': self.count,
             'batch_size': self.batch_size,

@@ -52,23 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('calibrate', __doc__)
-    parser.add_argument(
-        '--workdir', metavar='RUN', required=True, help="the classifier's run folder"
-    )
-    parser.add_argument(
-        '--step',
-        default='last',
-        help='checkpoint: last (the default), best or a number',
-    )
+    invocation.add_checkpoint(parser, "the classifier's run folder")
     parser.add_argument(
         '--out', metavar='OUT', help='output folder (RUN/calibrate/STEP-SPLIT)'
     )
-    parser.add_argument(
-        '--split',
-        choices=('test', 'validation'),
-        default='test',
-        help='split that is measured (%(default)s)',
-    )
+    invocation.add_split(parser, 'split that is measured')
     parser.add_argument(
         '--alpha',
         type=float,
@@ -116,10 +104,10 @@ def _run(options: argparse.Namespace) -> int:
             f'--ood_dir={options.ood_dir}: expected only with --ood. Give --ood SOURCE.'
         )
     invocation.require_run('--workdir', options.workdir)
-    from jaxvision.cli.calibrate import calibration
+    from jaxvision.cli.calibrate import evaluation
     from jaxvision.cli.calibrate.fitting import Settings
 
-    request = calibration.Request(
+    request = evaluation.Request(
         workdir=options.workdir,
         step=options.step,
         split=options.split,
@@ -134,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
         out=options.out,
         pictures=not options.no_pictures,
     )
-    calibration.calibrate(request)
+    evaluation.evaluate(request)
     return 0
 
 

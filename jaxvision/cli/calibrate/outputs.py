@@ -25,18 +25,8 @@ MOST_TRAINING = 5000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Classifier:
-    """A checkpoint of a run.
-
-    Attributes:
-        name: the folder, as the user gave it.
-        run: the run, with its data.
-        state: the state of the checkpoint.
-    """
-
-    name: str
-    run: Run
-    state: TrainState
+class Classifier(runs.Checkpoint):
+    """A checkpoint of a classifier, whose outputs are computed for whole splits."""
 
     @functools.cached_property
     def layer(self) -> str:
@@ -111,14 +101,14 @@ def open_classifier(workdir: str, step: str) -> Classifier:
         UserError: There is no such run or checkpoint, it is no classifier of images with
             one label an image, or it has no validation split.
     """
-    run = runs.reopen(workdir)
-    runs.require_classifier(workdir, run)
-    if 'validation' not in run.sources.splits:
+    opened = runs.reopen(workdir)
+    runs.require_classifier(workdir, opened)
+    if 'validation' not in opened.sources.splits:
         raise UserError(
             f'--workdir={workdir}: expected a run with a validation split, because the test '
             'split fits nothing. Train one with data.validation=10%.'
         )
-    return Classifier(name=workdir, run=run, state=run.restore(step))
+    return Classifier(**vars(runs.restore(workdir, opened, step)))
 
 
 def open_others(run: Run, ood: str, folder: str | None) -> Source:

@@ -56,19 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('certify', __doc__)
-    parser.add_argument(
-        '--workdir', metavar='RUN', required=True, help="the classifier's run folder"
-    )
+    invocation.add_checkpoint(parser, "the classifier's run folder")
     parser.add_argument(
         '--sigma',
         type=float,
         required=True,
         help='std of the noise, in pixels of [0, 1]',
-    )
-    parser.add_argument(
-        '--step',
-        default='last',
-        help='checkpoint: last (the default), best or a number',
     )
     parser.add_argument(
         '--out',
@@ -110,12 +103,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('the images')
-    group.add_argument(
-        '--split',
-        choices=('test', 'validation'),
-        default='test',
-        help='split of the images (%(default)s)',
-    )
+    invocation.add_split(group, 'split of the images')
     group.add_argument(
         '--examples',
         type=int,
@@ -142,13 +130,12 @@ def _run(options: argparse.Namespace) -> int:
     Field(0.5, '', above=0, below=1).check('--alpha', options.alpha)
     radii = _radii(options.radii)
     invocation.require_run('--workdir', options.workdir)
-    from jaxvision.cli import stored
-    from jaxvision.cli.attack import victim
+    from jaxvision.cli import pixel_classifiers, stored
     from jaxvision.cli.certify import evaluation
 
-    opened = victim.open_victim(options.workdir, options.step)
+    classifier = pixel_classifiers.open_classifier(options.workdir, options.step)
     request = evaluation.Request(
-        classifier=opened,
+        classifier=classifier,
         sigma=options.sigma,
         selecting=options.n0,
         bounding=options.n,
@@ -158,11 +145,13 @@ def _run(options: argparse.Namespace) -> int:
         split=options.split,
         count=options.examples,
         batch_size=options.batch_size,
-        out=_out(options, opened.step),
+        out=_out(options, classifier.step),
         pictures=not options.no_pictures,
     )
     stored.check_replaceable(request.out, NAME)
-    examples = victim.read_examples(opened, options.split, options.examples)
+    examples = pixel_classifiers.read_images(
+        classifier, options.split, options.examples
+    )
     request.out.mkdir(parents=True, exist_ok=True)
     report, batches = evaluation.evaluate(request, examples)
     write_json(request.out / NAME, report)

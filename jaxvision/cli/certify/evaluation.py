@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxvision.attacks import smoothing
 from jaxvision.cli import stored
-from jaxvision.cli.attack.victim import Victim
+from jaxvision.cli.pixel_classifiers import PixelClassifier
 from jaxvision.cli.progress import Progress
 from jaxvision.core import keys
 from jaxvision.core.types import Json, Records, Split
@@ -45,7 +45,7 @@ class Request:
         pictures: whether to draw the curve.
     """
 
-    classifier: Victim
+    classifier: PixelClassifier
     sigma: float
     selecting: int
     bounding: int
@@ -66,7 +66,7 @@ def evaluate(request: Request, examples: Records) -> tuple[Json, Path]:
 
     Args:
         request: the request.
-        examples: the images, see `attack.victim.read_examples`.
+        examples: the images, see `pixel_classifiers.read_images`.
 
     Returns:
         (the report, as it is in OUT/certify.json; the folder of the stored counts).
@@ -104,12 +104,8 @@ def evaluate(request: Request, examples: Records) -> tuple[Json, Path]:
 
 def _arguments(request: Request) -> Json:
     """Everything on which the counts and the certificates depend."""
-    run = request.classifier.run
     return {
-        'run': str(run.workdir),
-        'checkpoint': request.classifier.step,
-        'variables': request.classifier.fingerprint,
-        'data': dict(run.spec.data),
+        **request.classifier.arguments(),
         'split': request.split,
         'count': request.count,
         'sigma': request.sigma,

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('corrupt', __doc__)
-    parser.add_argument('--workdir', metavar='RUN', required=True, help='run folder')
+    invocation.add_checkpoint(parser, 'run folder')
     parser.add_argument(
         '--reference',
         metavar='RUN',
@@ -72,22 +72,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar='N[,N...]',
         help='severities from 1 to 5 (%(default)s)',
     )
-    parser.add_argument(
-        '--split',
-        choices=('test', 'validation'),
-        default='test',
-        help='split of the images (%(default)s)',
-    )
+    invocation.add_split(parser, 'split of the images')
     parser.add_argument(
         '--examples',
         type=int,
         metavar='N',
         help='images, spread evenly over the split (all)',
-    )
-    parser.add_argument(
-        '--step',
-        default='last',
-        help='checkpoint: last (the default), best or a number',
     )
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of the corruptions (%(default)s)'

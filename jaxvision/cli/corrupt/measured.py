@@ -38,14 +38,8 @@ class Measured(runs.Checkpoint):
         return self.run.task.best
 
     def arguments(self) -> Json:
-        """What of the run the results depend on."""
-        return {
-            'run': str(self.run.workdir),
-            'checkpoint': self.step,
-            'variables': self.fingerprint,
-            'data': dict(self.run.spec.data),
-            'metric': self.metric,
-        }
+        """Everything of the run on which results depend."""
+        return {**super().arguments(), 'metric': self.metric}
 
 
 def open_run(option: str, workdir: str, step: str, split: Split) -> Measured:

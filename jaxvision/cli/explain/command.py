@@ -63,25 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('explain', __doc__, argument_default=argparse.SUPPRESS)
-    weights.add_source(parser)
-    parser.add_argument(
-        'files',
-        metavar='FILE',
-        nargs='*',
-        default=[],
-        help='a file, a folder or a quoted glob',
-    )
-    parser.add_argument(
-        '--step',
-        default='',
-        help='checkpoint of a run: last (the default), best or a number',
-    )
-    parser.add_argument(
-        '--out',
-        metavar='OUT',
-        default='explanations',
-        help='output folder (%(default)s)',
-    )
+    weights.add_model_and_files(parser, out='explanations')
     parser.add_argument(
         '--method',
         metavar='LIST',

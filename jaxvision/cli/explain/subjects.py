@@ -4,6 +4,7 @@ Each kind of model has a subject. It lists the targets of an image, and computes
 the outputs of the network or, for exported models, from predictions.
 """
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -50,7 +51,7 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class Subject(abc.ABC):
     """The targets and scores of one kind of model.
 
     Attributes:
@@ -65,6 +66,7 @@ class Subject:
     score_name: ClassVar[str]
     default_number = 3
 
+    @abc.abstractmethod
     def targets(self, example: Example, outputs: Records) -> list[Target]:
         """List the targets of an image, the most important first.
 
@@ -72,7 +74,6 @@ class Subject:
             example: the prepared image.
             outputs: of `Task.predict`, for this image.
         """
-        raise NotImplementedError
 
     def anywhere(self, name: str) -> Numbers:
         """The numbers of a class in an image that nothing was predicted for.
@@ -91,17 +92,9 @@ class Subject:
         del numbers, count
         return ()
 
+    @abc.abstractmethod
     def score(self, outputs: Tree, numbers: Numbers) -> Scores:
         """The score of each image, from the outputs of `Network.apply`."""
-        raise NotImplementedError
-
-    def host_score(self, outputs: Records, numbers: Numbers) -> HostScores:
-        """The score of each image, from those of `Task.predict`."""
-        raise NotImplementedError
-
-    def probability(self, outputs: Records, numbers: Numbers) -> HostScores:
-        """A score in [0, 1] of each image, from `Task.predict`."""
-        raise NotImplementedError
 
 
 def of_model(model: Model, names: Sequence[str]) -> Subject:
@@ -130,7 +123,20 @@ def of_model(model: Model, names: Sequence[str]) -> Subject:
 
 
 @dataclasses.dataclass(frozen=True)
-class Classes(Subject):
+class Predicted(Subject):
+    """Targets whose scores are in a prediction, so that no gradients are needed."""
+
+    @abc.abstractmethod
+    def host_score(self, outputs: Records, numbers: Numbers) -> HostScores:
+        """The score of each image, from the outputs of `Task.predict`."""
+
+    @abc.abstractmethod
+    def probability(self, outputs: Records, numbers: Numbers) -> HostScores:
+        """A score in [0, 1] of each image, from `Task.predict`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes(Predicted):
     """The classes of an image. The score is a logit."""
 
     score_name = 'logit'
@@ -178,7 +184,7 @@ class Classes(Subject):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassesOfPixels(Subject):
+class ClassesOfPixels(Predicted):
     """The classes that pixels of an image have. The score is the mean of their logits."""
 
     score_name = 'mean logit of the pixels of the class'
@@ -231,7 +237,7 @@ class ClassesOfPixels(Subject):
 
 
 @dataclasses.dataclass(frozen=True)
-class Boxes(Subject):
+class Boxes(Predicted):
     """The objects that a detector finds. The score is the logit of the box's class."""
 
     score_name = 'logit of the class of the box; of hidden pixels, IoU x score'

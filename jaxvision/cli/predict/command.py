@@ -96,25 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the arguments. An argument without a default is absent if the user omits it."""
     parser = invocation.parser('predict', __doc__, argument_default=argparse.SUPPRESS)
-    weights.add_source(parser)
-    parser.add_argument(
-        'files',
-        metavar='FILE',
-        nargs='*',
-        default=[],
-        help='a file, a folder or a quoted glob',
-    )
-    parser.add_argument(
-        '--step',
-        default='',
-        help='checkpoint of a run: last (the default), best or a number',
-    )
-    parser.add_argument(
-        '--out',
-        metavar='OUT',
-        default='predictions',
-        help='output folder (%(default)s)',
-    )
+    weights.add_model_and_files(parser, out='predictions')
     parser.add_argument(
         '--batch_size',
         type=int,

@@ -36,8 +36,15 @@ class Options:
     image_size: int | None = None
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add --workdir and --weights, of which the parser requires one. The other is None."""
+def add_model_and_files(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add --workdir and --weights, FILE, --step and --out.
+
+    The parser requires --workdir or --weights. The other is None.
+
+    Args:
+        parser: the parser.
+        out: the default of --out.
+    """
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         '--workdir',
@@ -51,6 +58,24 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         default=None,
         help='pretrained weights: .pth, .safetensors, .npz or .h5. Keep the '
         "original file name of timm's tf_efficientnet and of torchvision's IMAGENET1K_V2",
+    )
+    parser.add_argument(
+        'files',
+        metavar='FILE',
+        nargs='*',
+        default=[],
+        help='a file, a folder or a quoted glob',
+    )
+    parser.add_argument(
+        '--step',
+        default='',
+        help='checkpoint of a run: last (the default), best or a number',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='OUT',
+        default=out,
+        help='output folder (%(default)s)',
     )
 
 

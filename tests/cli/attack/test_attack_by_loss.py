@@ -1,5 +1,6 @@
 """`jaxvision attack` on a detector and a segmenter: their own losses and metrics."""
 
+import functools
 import json
 
 import jax
@@ -69,16 +70,10 @@ def detector(tmp_path_factory):
 
 
 @pytest.fixture
-def attack(capsys, tmp_path, monkeypatch):
+def attack(called, monkeypatch):
     """attack(run, argument, ...) -> (exit code, stdout, stderr), with stored batches kept."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stored, 'remove', lambda folder: None)
-
-    def call(workdir, *arguments):
-        code = command.main(['--workdir', str(workdir), *map(str, arguments)])
-        return (code, *capsys.readouterr())
-
-    return call
+    return functools.partial(called, command.main, '--workdir')
 
 
 def attacked(folder, eps):

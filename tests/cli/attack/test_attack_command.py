@@ -1,5 +1,6 @@
 """`jaxvision attack`: reports, curves, killed evaluations, files of a user, mistakes."""
 
+import functools
 import json
 
 import jax
@@ -10,8 +11,8 @@ from PIL import Image
 
 import jaxvision
 from jaxvision.attacks import loops, masking, pgd
-from jaxvision.cli import stored
-from jaxvision.cli.attack import command, settings, victim
+from jaxvision.cli import pixel_classifiers, stored
+from jaxvision.cli.attack import command, settings
 from jaxvision.cli.attack.evaluation import _Progress
 from jaxvision.train import loop
 
@@ -45,15 +46,9 @@ def classifier(tiny, tmp_path_factory):
 
 
 @pytest.fixture
-def attack(capsys, tmp_path, monkeypatch, classifier):
+def attack(called, classifier):
     """attack(argument, ...) -> (exit code, stdout, stderr), for a trained run."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = command.main(['--workdir', str(classifier), *map(str, arguments)])
-        return (code, *capsys.readouterr())
-
-    return call
+    return functools.partial(called, command.main, '--workdir', classifier)
 
 
 PGD = ('--attack', 'pgd', '--steps', 8, '--examples', 60, '--batch_size', 25)
@@ -90,8 +85,8 @@ def test_a_report_has_a_curve_and_counts_every_image(attack, tmp_path, classifie
     ]
     assert 'robust accuracy' in out and 'upper bound' in out
     task, variables, _ = jaxvision.load(classifier)
-    opened = victim.open_victim(str(classifier), 'last')
-    examples = victim.read_examples(opened, 'test', 60)
+    opened = pixel_classifiers.open_classifier(str(classifier), 'last')
+    examples = pixel_classifiers.read_images(opened, 'test', 60)
     outputs = task.predict(variables, {'image': examples['image'] * 255})
     right = np.asarray(outputs['logits']).argmax(-1) == examples['label']
     assert right.mean() == values['accuracy']
@@ -137,8 +132,8 @@ def test_a_killed_evaluation_goes_on_and_ends_equal(
 
 def test_an_image_is_attacked_alone_as_in_a_batch(classifier):
     """Faults 3 and 4: batch norm and dropout are in inference mode."""
-    opened = victim.open_victim(str(classifier), 'last')
-    examples = victim.read_examples(opened, 'test', 12)
+    opened = pixel_classifiers.open_classifier(str(classifier), 'last')
+    examples = pixel_classifiers.read_images(opened, 'test', 12)
     keys = jax.random.split(jax.random.key(0), 12)
     results = []
     for rows in (slice(None), slice(4, 5)):
@@ -167,14 +162,14 @@ def test_adversarial_images_of_files_stay_within_eps(
     assert code == 1
     entries = report(tmp_path / 'attacked')['files']
     assert 'error' in entries.pop()
-    opened = victim.open_victim(str(classifier), 'last')
+    opened = pixel_classifiers.open_classifier(str(classifier), 'last')
     assert any(entry['success'] for entry in entries)
     assert len(entries) == len(names)
     for entry in entries:
         adversarial = np.asarray(Image.open(tmp_path / entry['picture']).convert('L'))
         assert adversarial.shape == (8, 8)
         assert entry['norm_of_change'] <= 40 / 255 + 1e-6
-        pixels = victim.as_pixels(adversarial[None, ..., None])
+        pixels = pixel_classifiers.as_pixels(adversarial[None, ..., None])
         outputs = loops.outputs_of(opened.logits, jnp.asarray(pixels))
         predicted = opened.class_names[int(np.argmax(outputs))]
         assert predicted == entry['adversarial_class']
@@ -270,7 +265,7 @@ def test_an_attack_has_the_stages_that_it_names():
 
 @pytest.mark.parametrize('attack', ['fgsm', 'momentum', 'deepfool', 'cw', 'square'])
 def test_an_attack_takes_its_options(classifier, attack):
-    opened = victim.open_victim(str(classifier), 'last')
+    opened = pixel_classifiers.open_classifier(str(classifier), 'last')
     kind = settings.ATTACKS[attack]
     made = settings.make(
         attack=attack,

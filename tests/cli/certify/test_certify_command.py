@@ -1,5 +1,6 @@
 """`jaxvision certify`: the report, killed evaluations, mistakes."""
 
+import functools
 import json
 
 import numpy as np
@@ -14,15 +15,9 @@ SMALL = ('--sigma', 0.3, '--n0', 10, '--n', 60, '--examples', 12)
 
 
 @pytest.fixture
-def certify(capsys, tmp_path, monkeypatch, trained):
+def certify(called, trained):
     """certify(argument, ...) -> (exit code, stdout, stderr), for a trained run."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = command.main(['--workdir', str(trained), *map(str, arguments)])
-        return (code, *capsys.readouterr())
-
-    return call
+    return functools.partial(called, command.main, '--workdir', trained)
 
 
 def report(folder):

@@ -1,5 +1,6 @@
 """`jaxvision corrupt`: the report, mCE, killed evaluations, mistakes."""
 
+import functools
 import json
 
 import numpy as np
@@ -15,15 +16,9 @@ TWO = ('--corruptions', 'contrast,gaussian_noise', '--severities', '5,1')
 
 
 @pytest.fixture
-def corrupt(capsys, tmp_path, monkeypatch, trained):
+def corrupt(called, trained):
     """corrupt(argument, ...) -> (exit code, stdout, stderr), for a trained run."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = command.main(['--workdir', str(trained), *map(str, arguments)])
-        return (code, *capsys.readouterr())
-
-    return call
+    return functools.partial(called, command.main, '--workdir', trained)
 
 
 def report(folder):

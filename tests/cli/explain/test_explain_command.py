@@ -24,15 +24,14 @@ def digits(tmp_path):
 
 
 @pytest.fixture
-def explain(capsys, tmp_path, monkeypatch):
+def explain(called, tmp_path):
     """explain(argument, ...) -> (exit code, stdout, stderr, explanations.json or None)"""
-    monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        code = command.main([str(argument) for argument in arguments])
+        outcome = called(command.main, *arguments)
         file = tmp_path / 'explanations' / 'explanations.json'
         report = json.loads(file.read_text()) if file.exists() else None
-        return (code, *capsys.readouterr(), report)
+        return (*outcome, report)
 
     return call
 

@@ -7,10 +7,10 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import sweep_processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,19 +55,6 @@ def run_alone(folder, program):
     schedule.run(definition.read(folder), Pool(3, 1, lambda: False, program), ignore)
 
 
-def live_trials(folder):
-    """The processes of the trials of a sweep."""
-    pids = []
-    for process in Path('/proc').glob('[0-9]*'):
-        try:
-            words = (process / 'cmdline').read_bytes().decode().split('\0')
-        except OSError:
-            continue
-        if any(word.startswith(f'{folder}/trials/') for word in words):
-            pids.append(int(process.name))
-    return pids
-
-
 def run_with_kills(folder, program, kills, rng):
     """Run a sweep to its end, while its parent or one of its trials is killed now and then."""
     context = multiprocessing.get_context('forkserver')
@@ -87,7 +74,7 @@ def run_with_kills(folder, program, kills, rng):
             parent = context.Process(target=run_alone, args=(folder, program))
             parent.start()
         elif sum(killed.values()) < kills:
-            trials = live_trials(folder)
+            trials = sweep_processes.of_trials(folder)
             if trials and rng.random() < 0.6:
                 os.kill(rng.choice(trials), signal.SIGKILL)
                 killed['trial'] += 1
@@ -197,7 +184,7 @@ def test_a_signal_stops_the_trials_and_the_sweep_goes_on(stub_sweep, stub_pool):
     program = stub_pool()._program
     asked = iter([False] * 3 + [True] * 99)
     assert not schedule.run(sweep, Pool(1, 1, lambda: next(asked), program), ignore)
-    assert not live_trials(sweep.folder)
+    assert not sweep_processes.of_trials(sweep.folder)
     assert schedule.run(sweep, stub_pool(), ignore)
     assert len(outcome(sweep)) == 3
 

@@ -45,7 +45,7 @@ class Request:
     pictures: bool
 
 
-def calibrate(request: Request) -> None:
+def evaluate(request: Request) -> None:
     """Fit on validation, measure a split, print tables and write the files.
 
     Raises:
@@ -53,7 +53,7 @@ def calibrate(request: Request) -> None:
             classifier, or the output folder holds other files.
     """
     classifier = outputs.open_classifier(request.workdir, request.step)
-    step = int(classifier.state.step)
+    step = classifier.step
     out = Path(request.workdir, 'calibrate', f'{step}-{request.split}')
     if request.out is not None:
         out = Path(request.out)
