@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 
 from jaxvision.attacks import balls, goals, loops, objectives
 from jaxvision.attacks.goals import Best, Goal
-from jaxvision.attacks.pgd import Problem, restart_keys
+from jaxvision.attacks.pgd import Problem
 from jaxvision.attacks.types import (
     Attacked,
     Counts,
@@ -250,14 +250,11 @@ class _Step:
 def _run(
     step: _Step, problem: Problem, keys: Keys, steps: int, restarts: int
 ) -> Attacked:
-    if steps < 1 or restarts < 1:
-        raise ValueError(
-            f'steps={steps}, restarts={restarts}: expected whole numbers above 0.'
-        )
+    loops.require_positive(steps=steps, restarts=restarts)
     windows = jnp.asarray(checkpoint_windows(steps))
     best = None
     for restart in range(restarts):
-        state = _begin(step, problem, restart_keys(keys, restart))
+        state = _begin(step, problem, loops.restart_keys(keys, restart))
         state = loops.repeat(step, _Problem(problem, windows), state, steps)
         best = state.best if best is None else goals.first(best, state.best)
         if not loops.is_traced(best) and best.success.all():

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from jaxvision.attacks import balls, loops
-from jaxvision.attacks.pgd import default_step_size, restart_keys
+from jaxvision.attacks.pgd import default_step_size
 from jaxvision.attacks.types import Flags, Images, Keys, Norm, PerExample, Scalar
 
 # `(images in [0, 1]) -> loss` of each image, in inference mode.
@@ -59,10 +59,7 @@ def ascend(
     Raises:
         ValueError: `steps` or `restarts` is below 1.
     """
-    if steps < 1 or restarts < 1:
-        raise ValueError(
-            f'steps={steps}, restarts={restarts}: expected whole numbers above 0.'
-        )
+    loops.require_positive(steps=steps, restarts=restarts)
     if step_size is None:
         step_size = default_step_size(eps, steps)
     if free is None:
@@ -76,7 +73,7 @@ def ascend(
     )
     best = Ascended(images, losses_of(problem.loss, images))
     for restart in range(restarts):
-        images = _start(problem, restart_keys(keys, restart), norm)
+        images = _start(problem, loops.restart_keys(keys, restart), norm)
         for _ in range(steps):
             images, best = _step(problem, images, best, norm)
         best = _better(best, images, losses_of(problem.loss, images))

@@ -64,11 +64,7 @@ def carlini_wagner(
         ValueError: `steps`, `searches` or `classes` is below 1.
     """
     del keys
-    if min(steps, searches, classes) < 1:
-        raise ValueError(
-            f'steps={steps}, searches={searches}, classes={classes}: expected whole '
-            'numbers above 0.'
-        )
+    loops.require_positive(steps=steps, searches=searches, classes=classes)
     step = _Step(learning_rate=learning_rate, steps=steps)
     base = Problem.make(logits, images, labels, None, eps)
     wrong = loops.wrong_classes(loops.outputs_of(base.logits, images), labels)

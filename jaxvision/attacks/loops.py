@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxvision.attacks.types import Images, Labels, Logits, Outputs
+from jaxvision.attacks.types import Images, Keys, Labels, Logits, Outputs
 from jaxvision.core.types import Tree
 
 State = TypeVar('State')
@@ -23,6 +23,22 @@ Step = Callable[[Tree, State], State]
 
 # Steps that are compiled together.
 BLOCK = 10
+
+
+def require_positive(**counts: int) -> None:
+    """Check numbers of steps or restarts, given by their names.
+
+    Raises:
+        ValueError: A number is below 1.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f'{name}={count}: expected a whole number above 0.')
+
+
+def restart_keys(keys: Keys, restart: int) -> Keys:
+    """The keys of one restart."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
 
 
 def unrolls() -> bool:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxvision.attacks import balls, hyperplanes, loops, nearest, objectives
 from jaxvision.attacks.nearest import Nearest
-from jaxvision.attacks.pgd import Problem, restart_keys
+from jaxvision.attacks.pgd import Problem
 from jaxvision.attacks.types import (
     Attacked,
     Flags,
@@ -56,7 +56,7 @@ def deepfool(
         ValueError: `steps` is below 1.
     """
     del keys
-    _require_steps(steps)
+    loops.require_positive(steps=steps)
     step = _DeepFoolStep(norm=norm, overshoot=overshoot)
     problem = _problem(logits, images, labels, eps, range(1, classes + 1))
     state = loops.repeat(step, problem, _begin(problem.base), steps)
@@ -245,13 +245,15 @@ class _FabStep:
 def _run_fab(
     problem: _Problem, keys: Keys, norm: Norm, steps: int, restarts: int
 ) -> Attacked:
-    _require_steps(steps)
-    _require_steps(restarts, 'restarts')
+    loops.require_positive(steps=steps)
+    loops.require_positive(restarts=restarts)
     step = _FabStep(norm=norm)
     state = _begin(problem.base)
     for restart in range(restarts):
         if restart:
-            start = _random_start(step, problem, state, restart_keys(keys, restart))
+            start = _random_start(
+                step, problem, state, loops.restart_keys(keys, restart)
+            )
             state = state._replace(images=start)
         state = loops.repeat(step, problem, state, steps)
     return nearest.finish(state.nearest, problem.base, state.images, norm)
@@ -276,11 +278,6 @@ def _random_start(
 
 def _norm(step: Images, norm: Norm) -> PerExample:
     return balls.distance(step, jnp.zeros_like(step), norm)
-
-
-def _require_steps(steps: int, name: str = 'steps') -> None:
-    if steps < 1:
-        raise ValueError(f'{name}={steps}: expected a whole number above 0.')
 
 
 def _pixels(values: PerExample | Flags) -> Float[Array, 'b 1 1 1'] | Array:

@@ -108,10 +108,7 @@ def pgd(
     Raises:
         ValueError: `steps` or `restarts` is below 1.
     """
-    if steps < 1 or restarts < 1:
-        raise ValueError(
-            f'steps={steps}, restarts={restarts}: expected whole numbers above 0.'
-        )
+    loops.require_positive(steps=steps, restarts=restarts)
     if step_size is None:
         step_size = default_step_size(eps, steps)
     if objective is None:
@@ -125,7 +122,7 @@ def pgd(
     )
     best = None
     for restart in range(restarts):
-        state = _begin(step, start, problem, restart_keys(keys, restart))
+        state = _begin(step, start, problem, loops.restart_keys(keys, restart))
         state = loops.repeat(step, problem, state, steps)
         finished = _finish(step, problem, state)
         best = finished if best is None else goals.first(best, finished)
@@ -137,11 +134,6 @@ def pgd(
 def default_step_size(eps: Scalar, steps: int) -> Scalar:
     """The norm of a step that reaches each point of the ball: 2.5 eps / steps, at most eps."""
     return eps * min(2.5 / steps, 1.0)
-
-
-def restart_keys(keys: Keys, restart: int) -> Keys:
-    """The keys of one restart."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
 
 
 def _default_objective(targets: Labels | None) -> Objective:

@@ -13,6 +13,7 @@ from jaxvision.attacks import (
     balls,
     budgets,
     ensemble,
+    loops,
     minimal,
     networks,
     objectives,
@@ -130,7 +131,7 @@ def test_random_starts_differ_between_images_and_restarts_and_fill_the_ball(norm
     start = functools.partial(balls.random_start, originals=images, eps=0.1, norm=norm)
     starts = start(keys)
     assert len(np.unique(np.asarray(starts)[:, 0, 0, 0])) > 390
-    again = start(pgd.restart_keys(keys, 1))
+    again = start(loops.restart_keys(keys, 1))
     assert not np.any(np.asarray(starts) == np.asarray(again))
     np.testing.assert_allclose(starts.mean(), 0.5, atol=0.01)
     # In four dimensions the norm of a uniform point is 4/5 of the radius on average.
