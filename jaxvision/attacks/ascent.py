@@ -87,7 +87,7 @@ def losses_of(loss: Loss, images: Images) -> PerExample:
 
 
 class _Problem(NamedTuple):
-    """What stays the same during an attack; see the arguments of `ascend`."""
+    """The constants of an attack; see the arguments of `ascend`."""
 
     loss: Loss
     images: Images

@@ -126,7 +126,7 @@ class _Problem(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What a step changes.
+    """The variables of a step.
 
     Attributes:
         free: the variables whose tanh the pixels are.

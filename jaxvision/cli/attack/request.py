@@ -10,7 +10,7 @@ from jaxvision.core.types import Json, Split
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is attacked, and how.
+    """The attacked run and the settings of the attack.
 
     Attributes:
         victim: the attacked checkpoint.

@@ -1,4 +1,4 @@
-"""The whole calibration of a run: outputs, fit, report, calibration.json."""
+"""The calibration of a run, from its outputs to the report and calibration.json."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ PICTURE = 'reliability.png'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is calibrated, and how.
+    """The calibrated run and the settings of the calibration.
 
     Attributes:
         workdir: the run folder.

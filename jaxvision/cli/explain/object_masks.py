@@ -22,7 +22,7 @@ _LEAST_IOU = 0.5  # of a detection with the annotated box that is its mask
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Annotated:
-    """What the annotations of a dataset say about classes by name.
+    """The class names of a dataset, by which masks of its objects are found.
 
     Attributes:
         semantic_names: of the classes of label maps.

@@ -1,4 +1,4 @@
-"""What a prediction can be asked about: classes, classes of pixels, boxes and words.
+"""Targets of an explanation: classes, classes of pixels, boxes and words.
 
 Each kind of model has a subject. It lists the targets of an image, and computes their scores from
 the outputs of the network or, for exported models, from predictions.

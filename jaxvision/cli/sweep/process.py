@@ -95,7 +95,7 @@ def _run(folder: Path, until: str) -> int:
 
 
 def _not_finite(outcome: Outcome) -> str:
-    """Say that the metric which judges a trial is not finite; '' if it is."""
+    """The error of a trial whose metric is not finite; '' if the metric is finite."""
     name = outcome.metric.removeprefix('-')
     if math.isfinite(outcome.metrics.get(name, 0.0)):
         return ''

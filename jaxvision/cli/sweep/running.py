@@ -14,7 +14,7 @@ from jaxvision.viz.tables import Row, Table
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a command does of a sweep.
+    """The part of a sweep that a command runs.
 
     Attributes:
         workers: number of trials at a time; None: as many as the machine has room for.

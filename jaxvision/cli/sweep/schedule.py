@@ -1,4 +1,4 @@
-"""What a sweep trains next, as a function of its folders alone.
+"""The next trials of a sweep, as a function of its folders alone.
 
 A sweep is a series of rounds. The jobs of a round are independent of each other. So the trials and
 their results depend neither on the number of workers nor on interruptions.

@@ -1,4 +1,4 @@
-"""What calibration.json holds for a classifier: a temperature and thresholds of conformal sets."""
+"""Content of calibration.json for a classifier: a temperature and thresholds of conformal sets."""
 
 import dataclasses
 import hashlib
