@@ -4,12 +4,16 @@ import json
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxvision.core.files import write_text
+from jaxvision.core.files import atomic_write, write_text
 from jaxvision.core.types import MetricValues
 from jaxvision.train import processes
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 # {'step': step, metric: value, ...}
 Row = dict[str, int | float]
@@ -135,11 +139,33 @@ class EventFile:
         self._file.close()
 
     def _add(self, **fields: Any) -> None:
-        from tensorboard.compat.proto import event_pb2
+        self._writer.write(_event(**fields))
 
-        event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
-        record = event(wall_time=time.time(), **fields)
-        self._writer.write(record.SerializeToString())
+
+def write_events(path: Path, summaries: 'Sequence[Message]') -> None:
+    """Write a file of TensorBoard events at step 0, over an older one.
+
+    It hides no event of other files in the folder.
+
+    Args:
+        path: the file, whose name must contain 'tfevents'.
+        summaries: the messages `Summary` of TensorBoard, one for each event.
+    """
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    with atomic_write(path, 'wb', durable=False) as file:
+        writer = RecordWriter(file)
+        writer.write(_event(file_version='brain.Event:2'))
+        for summary in summaries:
+            writer.write(_event(step=0, summary=summary))
+
+
+def _event(**fields: Any) -> bytes:
+    """Make an event of TensorBoard with the time of now."""
+    from tensorboard.compat.proto import event_pb2
+
+    event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+    return event(wall_time=time.time(), **fields).SerializeToString()
 
 
 class Progress:

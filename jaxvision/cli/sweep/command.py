@@ -29,6 +29,11 @@ split selects nothing. Trial K is the same for every number of workers. A sweep 
 goes on when it is started again with the same command. tpe, cmaes and gp wait for a batch of trials
 and then suggest the next one, so that their points depend on results and not on time.
 
+--engine ray runs the trials on the machines of a Ray cluster (with the extra [ray]), which share
+the folder of the sweep. grid, random and sobol are then the same sweep as on one machine. tpe,
+cmaes and gp suggest a point whenever a machine is free, and --halving does not wait for all trials
+(ASHA). So their results depend on the order in which trials end.
+
 exit codes:
   0    finished
   75   stopped by a signal, after everything was saved; repeat the command to go on
@@ -108,8 +113,24 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         metavar='N',
         help='trials that tpe, cmaes and gp suggest together (4)',
     )
+    _add_engine(parser)
     _add_groups(parser)
     return parser.parse_known_args(arguments)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('machines')
+    group.add_argument(
+        '--engine',
+        default='processes',
+        metavar='NAME',
+        help='processes of this machine, or ray (%(default)s)',
+    )
+    group.add_argument(
+        '--address',
+        metavar='ADDRESS',
+        help='HOST:PORT of the Ray cluster, auto: the one of this machine (auto)',
+    )
 
 
 def _add_groups(parser: argparse.ArgumentParser) -> None:
@@ -136,14 +157,23 @@ def _add_groups(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--report', action='store_true', help='only write the report of the folder'
     )
+    group.add_argument(
+        '--optuna',
+        default='',
+        metavar='FILE',
+        help='also write a journal of Optuna, for optuna-dashboard',
+    )
 
 
 def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> int:
-    from jaxvision.cli.sweep import definition, running
+    from jaxvision.cli.sweep import definition, journal, running
 
     _check(options)
+    if options.optuna:
+        journal.require(options.optuna)
     if options.report:
-        return running.report_folder(definition.read(Path(options.workdir)))
+        sweep = definition.read(Path(options.workdir))
+        return running.report_folder(sweep, options.optuna)
     from jaxvision.cli.sweep import opening
 
     sweep = opening.open_sweep(options, rest)
@@ -151,9 +181,11 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
         definition.take_folder(sweep)
         request = running.Request(
             workers=options.workers,
+            address=(options.address or 'auto') if options.engine == 'ray' else '',
             trial=options.trial,
             retest=options.retest,
             top=options.top or 1,
+            optuna=options.optuna,
         )
         if running.run(sweep, request):
             return 0
@@ -196,6 +228,16 @@ def _check(options: argparse.Namespace) -> None:
             f'--trial={options.trial}: expected no --halving, which compares all trials. '
             'Leave one of them out.'
         )
+    if options.trial is not None and options.optuna:
+        raise UserError(
+            f'--trial={options.trial}: expected no --optuna, which shows all trials. Give it '
+            'with --report.'
+        )
+    if options.trial is not None and options.engine == 'ray':
+        raise UserError(
+            f'--trial={options.trial}: expected no --engine ray, which runs all trials. Leave '
+            'one of them out.'
+        )
     if options.retest and (options.trial is not None or options.report):
         raise UserError(
             f'--retest={options.retest}: expected no --trial and no --report, because all '
@@ -207,11 +249,13 @@ def _check_companions(options: argparse.Namespace) -> None:
     """Refuse arguments without the argument that they belong to."""
     from jaxvision.cli.sweep import learning
 
-    learns = options.search in learning.NAMES
+    is_on_ray = options.engine == 'ray'
+    learns = options.search in learning.NAMES and not is_on_ray
     for name, is_used, companion in (
         ('rungs', options.halving, '--halving'),
         ('top', options.retest, '--retest'),
-        ('batch', learns, f'--search {" or ".join(learning.NAMES)}'),
+        ('batch', learns, f'--search {" or ".join(learning.NAMES)} on one machine'),
+        ('address', is_on_ray, '--engine ray'),
     ):
         number = getattr(options, name)
         if number is not None and not is_used:

@@ -31,7 +31,10 @@ class Sweep:
         metric: the metric of the validation split that judges trials, without the
             split; '-NAME': less is better.
         rungs: the rungs of successive halving.
-        batch: trials that a search which learns suggests together; 0: it does not learn.
+        batch: trials that a search which learns suggests together; 0: it does not learn,
+            or is asynchronous.
+        asynchronous: whether trials do not wait for each other, so that their points or
+            lengths depend on who ends first.
     """
 
     folder: Path
@@ -43,11 +46,17 @@ class Sweep:
     metric: str
     rungs: Rungs
     batch: int = 0
+    asynchronous: bool = False
 
     @property
     def space(self) -> Space:
         """The search space."""
         return space.read(self.config, self.texts)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the points depend on results."""
+        return self.search in learning.NAMES
 
     @property
     def selects(self) -> str:
@@ -96,6 +105,7 @@ class Sweep:
             'metric': self.metric,
             'rungs': dataclasses.asdict(self.rungs),
             'batch': self.batch,
+            'asynchronous': self.asynchronous,
         }
 
 
@@ -127,6 +137,7 @@ def read(folder: Path) -> Sweep:
             metric=values['metric'],
             rungs=Rungs(**values['rungs']),
             batch=values['batch'],
+            asynchronous=values.get('asynchronous', False),
         )
     except (KeyError, TypeError) as error:
         raise UserError(

@@ -8,7 +8,7 @@ that was stopped asks for the same ones again. A batch does not depend on who en
 import importlib.util
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxvision.cli.sweep import search as searches
 from jaxvision.cli.sweep.space import Choice, Dimension, Interval, Point, Space
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Distributions = dict[str, BaseDistribution]
 
 NAMES = ('tpe', 'cmaes', 'gp')
+# {field: value} of a trial of Optuna. A choice is the index of its value.
+Params = dict[str, Any]
 # The name of the class, and the package that it needs beside Optuna.
 _SAMPLERS = {
     'tpe': ('TPESampler', ''),
@@ -61,23 +63,23 @@ def points(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sampler = _sampler(search, seed)
-    study = optuna.create_study(direction='maximize', sampler=sampler)
-    distributions = {field: _distribution(each) for field, each in space.items()}
+    study = optuna.create_study(direction='maximize', sampler=sampler(search, seed))
+    values = distributions(space)
     suggested: list[Point] = []
     while len(suggested) < count:
         size = min(batch, count - len(suggested))
         first = len(suggested)
         asked = []
         for _ in range(size):
-            trial = _ask(study, distributions)
-            if _point(space, trial) in suggested:
+            trial = _ask(study, values)
+            if point_of(space, trial.params) in suggested:
                 # Its result is known already. A random point takes its place, and the
                 # sampler learns the score of that one.
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                study.enqueue_trial(_untried(space, seed, suggested))
-                trial = _ask(study, distributions)
-            suggested.append(_point(space, trial))
+                other = untried(space, seed, suggested)
+                study.enqueue_trial(params_of(space, other))
+                trial = _ask(study, values)
+            suggested.append(point_of(space, trial.params))
             asked.append(trial)
         if len(scores) < first + size:
             return suggested
@@ -107,7 +109,13 @@ def require(search: str) -> None:
         raise UserError(f'--search={search}: expected the package {package}. {remedy}.')
 
 
-def _sampler(search: str, seed: int) -> 'BaseSampler':
+def sampler(search: str, seed: int) -> 'BaseSampler':
+    """Make a sampler of Optuna.
+
+    Args:
+        search: 'tpe', 'cmaes' or 'gp'.
+        seed: of its random numbers.
+    """
     from optuna import samplers
 
     make = getattr(samplers, _SAMPLERS[search][0])
@@ -119,8 +127,13 @@ def _sampler(search: str, seed: int) -> 'BaseSampler':
         return make(seed=seed)
 
 
+def distributions(space: Space) -> 'Distributions':
+    """The values of all fields in Optuna's form. A choice is the index of its value."""
+    return {field: _distribution(dimension) for field, dimension in space.items()}
+
+
 def _distribution(dimension: Dimension) -> 'BaseDistribution':
-    """The values of a field in Optuna's form. A choice is the index of its value."""
+    """The values of a field in Optuna's form."""
     from optuna import distributions
 
     if isinstance(dimension, Choice):
@@ -132,18 +145,18 @@ def _distribution(dimension: Dimension) -> 'BaseDistribution':
     return distributions.IntDistribution(dimension.low, dimension.high)
 
 
-def _ask(study: 'Study', distributions: 'Distributions') -> 'Trial':
+def _ask(study: 'Study', values: 'Distributions') -> 'Trial':
     """The next trial of a study: an enqueued one, or one of the sampler."""
     with warnings.catch_warnings():
         # Some methods are called experimental.
         warnings.simplefilter('ignore')
-        return study.ask(fixed_distributions=distributions)
+        return study.ask(fixed_distributions=values)
 
 
-def _point(space: Space, trial: 'Trial') -> Point:
-    """The values of the fields in a trial of Optuna."""
+def point_of(space: Space, params: Params) -> Point:
+    """Convert the parameters of a trial of Optuna to the values of the fields."""
     point = {}
-    for field, value in trial.params.items():
+    for field, value in params.items():
         dimension = space[field]
         if isinstance(dimension, Choice):
             point[field] = dimension.values[value]
@@ -152,14 +165,18 @@ def _point(space: Space, trial: 'Trial') -> Point:
     return point
 
 
-def _untried(space: Space, seed: int, tried: Sequence[Point]) -> dict[str, float | int]:
-    """A random point that has not been tried, in Optuna's form."""
-    point = next(point for point in searches.random(space, seed) if point not in tried)
-    values = {}
+def params_of(space: Space, point: Point) -> Params:
+    """Convert the values of the fields to the parameters of a trial of Optuna."""
+    params = {}
     for field, value in point.items():
         dimension = space[field]
         if isinstance(dimension, Choice):
-            values[field] = dimension.values.index(value)
+            params[field] = dimension.values.index(value)
         else:
-            values[field] = value
-    return values
+            params[field] = value
+    return params
+
+
+def untried(space: Space, seed: int, tried: Sequence[Point]) -> Point:
+    """A random point that has not been tried."""
+    return next(point for point in searches.random(space, seed) if point not in tried)

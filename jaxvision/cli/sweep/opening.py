@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxvision.cli.sweep import halving, learning, search, space
+from jaxvision.cli.sweep import halving, learning, ray_engine, search, space
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError, not_a_choice
@@ -15,6 +15,8 @@ from jaxvision.core.intervals import in_examples
 # The part of the training data that is held out where a dataset has no validation split.
 HELD_OUT = '10%'
 TRIALS = 20
+RAY = 'ray'
+ENGINES = ('processes', RAY)
 
 
 def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
@@ -28,6 +30,10 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
         UserError: An argument or the config is wrong, or the data has no validation
             split and cannot hold one out.
     """
+    if options.engine not in ENGINES:
+        raise not_a_choice('--engine', options.engine, ENGINES)
+    if options.engine == RAY:
+        ray_engine.require()
     known = (*search.SEARCHES, *learning.NAMES)
     if options.search not in known:
         raise not_a_choice('--search', options.search, known)
@@ -53,6 +59,8 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
     rungs = halving.Rungs()
     if options.halving:
         rungs = halving.rungs(examples, trials, options.halving, options.rungs or 3)
+    learns = options.search in learning.NAMES
+    is_asynchronous = options.engine == RAY and (learns or bool(options.halving))
     sweep = Sweep(
         folder=Path(options.workdir or _default_folder(options.config, overrides)),
         config=config,
@@ -62,7 +70,8 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
         trials=trials,
         metric=metric,
         rungs=rungs,
-        batch=(options.batch or 4) if options.search in learning.NAMES else 0,
+        batch=0 if is_asynchronous or not learns else options.batch or 4,
+        asynchronous=is_asynchronous,
     )
     if options.trial is not None and options.trial >= trials:
         raise UserError(
@@ -76,10 +85,11 @@ def _check_learning(options: argparse.Namespace) -> None:
     if options.search not in learning.NAMES:
         return
     learning.require(options.search)
-    if options.halving:
+    if options.halving and options.engine != RAY:
         raise UserError(
             f'--halving={options.halving}: expected --search grid, random or sobol, since '
-            f'{options.search} learns from whole trials. Leave one of them out.'
+            f'{options.search} learns from whole trials. Leave one of them out, or give '
+            '--engine ray.'
         )
     if options.trial is not None:
         raise UserError(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from jaxvision.cli.sweep.space import Choice, Interval, Point, value_text
 from jaxvision.core.files import write_text
 from jaxvision.viz import page, sweeps
 from jaxvision.viz.page import Section
-from jaxvision.viz.sweeps import Column, Curve, Scores
+from jaxvision.viz.sweeps import Column, Scores
 
 NAME = 'sweep.html'
 # With fewer trials, the importance of fields says nothing.
@@ -170,7 +169,7 @@ def _curves(
     """The learning curves of trials that wrote their metrics."""
     trials = {}
     for number in numbers:
-        curve = _curve(sweep.trial_folder(number), metric)
+        curve = report.curve(sweep.trial_folder(number), metric)
         if len(curve[0]):
             trials[number] = curve
     if not trials:
@@ -178,17 +177,6 @@ def _curves(
     best = -1 if winner is None else winner
     picture = sweeps.curves(trials, best, metric)
     return [Section(heading='Learning curves', picture=page.png(picture))]
-
-
-def _curve(folder: Path, metric: str) -> Curve:
-    """The metric of the evaluations of a trial, over its training examples."""
-    from jaxvision.train.writers import read_rows
-
-    settings = records.read_settings(folder)
-    batch_size = settings['config']['data']['batch_size']
-    rows = [row for row in read_rows(folder / 'metrics.jsonl') if metric in row]
-    examples = [float(row['step'] * batch_size) for row in rows]
-    return np.array(examples), np.array([float(row[metric]) for row in rows])
 
 
 def _table(

@@ -4,6 +4,9 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from jaxvision.cli.sweep import records, schedule
 from jaxvision.cli.sweep.definition import Sweep
@@ -13,6 +16,7 @@ from jaxvision.core import config as configs
 from jaxvision.core.fields import Config
 from jaxvision.core.files import write_text
 from jaxvision.core.types import Value
+from jaxvision.viz.sweeps import Curve
 from jaxvision.viz.tables import Row
 
 TABLE = 'trials.csv'
@@ -39,6 +43,17 @@ def value(sweep: Sweep, record: Record, until: str) -> float:
     """The validation metric of a trial after an interval, unsigned; NaN: none."""
     metrics = record.evaluations.get(until, {})
     return metrics.get(sweep.selects.removeprefix('-'), math.nan)
+
+
+def curve(folder: Path, metric: str) -> Curve:
+    """The metric of the evaluations of a trial, over its training examples."""
+    from jaxvision.train.writers import read_rows
+
+    settings = records.read_settings(folder)
+    batch_size = settings['config']['data']['batch_size']
+    rows = [row for row in read_rows(folder / 'metrics.jsonl') if metric in row]
+    examples = [float(row['step'] * batch_size) for row in rows]
+    return np.array(examples), np.array([float(row[metric]) for row in rows])
 
 
 def write_table(sweep: Sweep) -> None:

@@ -1,11 +1,25 @@
-"""Run a sweep on this machine, and report it."""
+"""Run a sweep on this machine or on a Ray cluster, and report it."""
 
 import dataclasses
 import os
+from collections.abc import Callable
+from pathlib import Path
 
-from jaxvision.cli.sweep import page, pool, records, report, retest, schedule
+from jaxvision.cli.sweep import (
+    asynchronous,
+    hparams,
+    journal,
+    page,
+    pool,
+    ray_engine,
+    records,
+    report,
+    retest,
+    schedule,
+)
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.cli.sweep.pool import Engine, Job, Pool
+from jaxvision.cli.sweep.ray_engine import RayEngine
 from jaxvision.cli.sweep.records import Record
 from jaxvision.cli.sweep.space import Point
 from jaxvision.core.errors import UserError
@@ -17,16 +31,20 @@ class Request:
     """The part of a sweep that a command runs.
 
     Attributes:
-        workers: number of trials at a time; None: as many as the machine has room for.
+        workers: number of trials at a time; None: as many as the machines have room for.
+        address: of the Ray cluster that runs the trials; '': this machine runs them.
         trial: the number of the only trial to run; None: all.
         retest: number of new seeds with which the best settings are tested; 0: none.
         top: number of trials that are tested.
+        optuna: a file for the journal of Optuna; '': none.
     """
 
     workers: int | None = None
+    address: str = ''
     trial: int | None = None
     retest: int = 0
     top: int = 1
+    optuna: str = ''
 
 
 def run(sweep: Sweep, request: Request) -> bool:
@@ -46,22 +64,34 @@ def run(sweep: Sweep, request: Request) -> bool:
 
     progress = Progress(sweep)
     with processes.stop_signal() as asked:
-        threads = max(1, sweep.config.parallel.cpu_devices)
-        workers = request.workers or default_workers(threads)
-        engine = Pool(workers, threads, lambda: asked(0))
+        engine = _engine(sweep, request, lambda: asked(0))
         if request.trial is not None:
             return run_one(sweep, request.trial, engine, progress)
         progress.begin()
         try:
-            is_finished = schedule.run(sweep, engine, progress.ended)
+            if sweep.asynchronous and isinstance(engine, RayEngine):
+                is_finished = asynchronous.run(sweep, engine, progress.ended)
+            else:
+                is_finished = schedule.run(sweep, engine, progress.ended)
         finally:
             report.write_table(sweep)
         if not is_finished:
             return False
         if request.retest and not _retest(sweep, request, engine):
             return False
-    finish(sweep)
+    finish(sweep, request.optuna)
     return True
+
+
+def _engine(sweep: Sweep, request: Request, asked: Callable[[], bool]) -> Engine:
+    """Make the engine of a sweep, and connect to the cluster of one on Ray."""
+    threads = max(1, sweep.config.parallel.cpu_devices)
+    if not request.address:
+        return Pool(request.workers or default_workers(threads), threads, asked)
+    ray_engine.connect(request.address)
+    return RayEngine(
+        folder=sweep.folder, workers=request.workers, threads=threads, asked=asked
+    )
 
 
 def default_workers(threads: int) -> int:
@@ -79,21 +109,33 @@ def default_workers(threads: int) -> int:
     return max(1, cores // threads)
 
 
-def report_folder(sweep: Sweep) -> int:
+def report_folder(sweep: Sweep, optuna: str = '') -> int:
     """Print and write the report of a sweep, which may still run.
+
+    Args:
+        sweep: the sweep.
+        optuna: a file for the journal of Optuna; '': none.
 
     Returns:
         The exit code, 0.
     """
     Progress(sweep).begin()
-    finish(sweep)
+    finish(sweep, optuna)
     return 0
 
 
-def finish(sweep: Sweep) -> None:
-    """Write the files of the report, and print what they hold."""
+def finish(sweep: Sweep, optuna: str = '') -> None:
+    """Write the files of the report, and print what they hold.
+
+    Args:
+        sweep: the sweep.
+        optuna: a file for the journal of Optuna; '': none.
+    """
     report.write_table(sweep)
     page.write(sweep)
+    hparams.write(sweep)
+    if optuna:
+        journal.write(sweep, Path(optuna))
     names = [report.TABLE, page.NAME]
     number = report.best(sweep)
     if number is not None:
@@ -102,6 +144,8 @@ def finish(sweep: Sweep) -> None:
         print(f'\nbest on the validation split: {report.title(sweep, number)}')
         _print_test(sweep)
     print(f'in {sweep.folder}: {", ".join(names)}')
+    if optuna:
+        print(f'the study of Optuna: {optuna}')
 
 
 def _print_test(sweep: Sweep) -> None:
@@ -158,6 +202,9 @@ class Progress:
     def _row(self, number: int, point: Point, record: Record) -> Row:
         row = dict(report.row(self._sweep, number, point, record))
         row['done'] = f'{self._done}/{self._total}'
+        if self._sweep.asynchronous and self._sweep.rungs.factor:
+            # How many trials reach a rung is known at the end.
+            row['done'] = self._done
         if record.error:
             row[None] = record.error
         return row

@@ -14,6 +14,9 @@ from jaxvision.cli.sweep.records import Record
 from jaxvision.cli.sweep.space import Point
 from jaxvision.core.errors import UserError
 
+# Written by an asynchronous search at its end, which alone knows the trials that it has ended
+# early.
+FINISHED = 'finished.json'
 # {number of a trial: its record}, of the trials that have one.
 Records = Mapping[int, Record]
 
@@ -119,11 +122,31 @@ def run(sweep: Sweep, engine: Engine, ended: Callable[[Job, Record], None]) -> b
         if not engine(round_jobs, ended):
             return False
         found = read(sweep)
-        if found and all(record.state != records.TRAINED for record in found.values()):
-            first = found[min(found)]
-            raise UserError(f'every trial {first.state}; the first one: {first.error}')
+        check_some_trained(found)
         points = known_points(sweep, found)
     return True
+
+
+def is_over(sweep: Sweep) -> bool:
+    """Whether no trial of a sweep goes on."""
+    if sweep.asynchronous and sweep.rungs.factor:
+        return (sweep.folder / FINISHED).exists()
+    found = read(sweep)
+    if sweep.learns:
+        ended = [number for number in found if found[number].has_ended(records.END)]
+        return len(ended) == sweep.trials
+    return not next_round(sweep, sweep.points(), found)
+
+
+def check_some_trained(found: Records) -> None:
+    """Check that a trial trained.
+
+    Raises:
+        UserError: Every trial failed or diverged.
+    """
+    if found and all(record.state != records.TRAINED for record in found.values()):
+        first = found[min(found)]
+        raise UserError(f'every trial {first.state}; the first one: {first.error}')
 
 
 def _first_retried(sweep: Sweep) -> int:

@@ -6,6 +6,7 @@ import runpy
 
 import pytest
 
+from jaxvision import sweep
 from jaxvision.cli.sweep import command
 from jaxvision.core import config as configs
 
@@ -68,6 +69,31 @@ def test_a_real_sweep_finds_the_better_rate(config, tmp_path, capsys):
     # Finished trials are read from the folder.
     assert command.main(arguments) == 0
     assert command.main(['--report', '--workdir', str(folder)]) == 0
+
+
+def test_a_trial_of_another_program_goes_on_from_its_checkpoint(config, tmp_path):
+    settings = configs.load(config)
+    settings.parallel.cpu_devices = 1
+    settings.data.validation = '10%'
+    folder = tmp_path / 'trial'
+    seen = []
+    with pytest.raises(KeyError, match='lost'):
+
+        def lose(step, metrics):
+            raise KeyError('lost')
+
+        sweep.trial(settings, folder, until='64 examples', on_eval=lose)
+    outcome = sweep.trial(
+        settings, folder, on_eval=lambda step, metrics: seen.append((step, metrics))
+    )
+    assert (outcome.finished, outcome.step) == (True, 4)
+    assert outcome.metric == 'validation/accuracy'
+    assert seen == [(4, outcome.metrics)]
+    rows = (folder / 'metrics.jsonl').read_text().splitlines()
+    evaluated = [
+        row['step'] for row in map(json.loads, rows) if 'validation/accuracy' in row
+    ]
+    assert evaluated == [2, 4]
 
 
 @pytest.mark.parametrize(
