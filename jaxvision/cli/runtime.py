@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 
-from jaxvision.core.fields import Config
+from jaxvision.core.fields import AUTO, Config
 from jaxvision.core.files import cache_folder
 
 DEVICES_OF_CPU = '--xla_force_host_platform_device_count'
@@ -53,7 +53,10 @@ def split_cpu(config: Config) -> None:
             that divides the batch, at most one per core and at most 8.
     """
     if DEVICES_OF_CPU not in os.environ.get('XLA_FLAGS', ''):
-        number = config.parallel.cpu_devices or cpu_devices(config.data.batch_size)
+        batch_size = config.data.batch_size
+        if batch_size == AUTO:
+            batch_size = 8  # It will be a multiple of the number of devices.
+        number = config.parallel.cpu_devices or cpu_devices(batch_size)
         _add_xla_flags(f'{DEVICES_OF_CPU}={number}')
 
 

@@ -5,7 +5,6 @@ A config file is Python with a function `get_config(argument='')`. The function 
 field, such as `--config.optimizer.lr=0.1`.
 """
 
-import ast
 import difflib
 import runpy
 import traceback
@@ -16,7 +15,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.field_texts import KINDS, literal, parse
 from jaxvision.core.fields import (
+    AUTO,
     COMMON,
     Config,
     Field,
@@ -38,14 +39,12 @@ FREE_FIELDS = (
     'parallel.fsdp',
     'parallel.cpu_devices',
     'parallel.deterministic',
+    'parallel.memory',
     'train.log_every',
     'train.checkpoint_every',
     'train.keep',
     'train.profile',
 )
-
-_SWITCH = {'true': True, '1': True, 'false': False, '0': False}
-_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number'}
 
 
 def declared(task: str) -> dict[str, Field]:
@@ -129,7 +128,8 @@ def stored(values: Json) -> Config:
             f'({type(error).__name__}: {error}). Restore the file, or train the run again'
         ) from error
     try:
-        check(config)
+        # A trial of a sweep is stored before it is trained.
+        check(config, can_be_found=True)
     except UserError as error:
         problem = str(error).rstrip('.')
         raise UserError(
@@ -320,7 +320,7 @@ def override(config: Config, path: str, text: str) -> None:
         group = _child(config, group, parents[:depth], parent, path)
     # A group of options is open. The options are checked when the model is built.
     if parents and parents[-1] == 'options':
-        value = text if isinstance(group.get(name), str) else _literal(text)
+        value = text if isinstance(group.get(name), str) else literal(text)
         with group.unlocked(), group.ignore_type():
             group[name] = value
         return
@@ -331,12 +331,18 @@ def override(config: Config, path: str, text: str) -> None:
             f'config.{path} is a group: set its fields, such as '
             f'--config.{path}.{first_name}=VALUE'
         )
+    field = declared(config.task.name).get(path)
+    if field and field.can_be_found:
+        # The value may be a number now and the text `AUTO` before, or the other way round.
+        old = AUTO if text == AUTO else field.default
     try:
-        group[name] = _parse(text, old)
+        value = parse(text, old)
     except (ValueError, SyntaxError, KeyError):
         raise UserError(
-            f'config.{path}={text}: expected {_KINDS[type(old)]}, like {old!r}'
+            f'config.{path}={text}: expected {KINDS[type(old)]}, like {old!r}'
         ) from None
+    with group.ignore_type():
+        group[name] = value
 
 
 def _child(
@@ -364,10 +370,15 @@ def _same_last_name(config: Config, path: str) -> str:
     return nearest[0] if nearest else ''
 
 
-def check(config: Config) -> None:
+def check(config: Config, can_be_found: bool = False) -> None:
     """Check every declared field against its declaration.
 
     Fields without a declaration pass, and so do all `options`.
+
+    Args:
+        config: the config.
+        can_be_found: whether a field may have the value 'auto', because training follows,
+            which finds its number.
 
     Raises:
         UserError: A field is missing, or a value is no choice, out of bounds or of a
@@ -377,6 +388,11 @@ def check(config: Config) -> None:
     for name, field in declared(config.task.name).items():
         if name in values:
             field.check(name, values[name])
+            if values[name] == AUTO and field.can_be_found and not can_be_found:
+                raise UserError(
+                    f'{name}={AUTO}: expected a number, because only `jaxvision train` and '
+                    f'trials of a sweep find one. Set --config.{name}=NUMBER'
+                )
         # An open group of options is flattened into its entries.
         elif not any(path.startswith(f'{name}.') for path in values):
             raise UserError(
@@ -396,26 +412,6 @@ def _check_profile(profile: str) -> None:
             f'train.profile={profile}: expected FIRST:LAST, two steps in their order, such '
             'as 100:105'
         )
-
-
-def _parse(text: str, old: Value) -> Value:
-    """Convert text to the type of the old value."""
-    if isinstance(old, str):
-        return text
-    if isinstance(old, bool):
-        return _SWITCH[text.lower()]
-    return type(old)(text)
-
-
-def _literal(text: str) -> Value:
-    """Read text as a Python literal, or keep it as text."""
-    words: dict[str, Any] = {'true': True, 'false': False, 'none': None}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def fields(config: Values | Config, prefix: str = '') -> dict[str, Value]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 else:
     Config = ConfigDict
 
+# The value of a field that is found before training.
+AUTO = 'auto'
+
 # {name: a Field, or a mapping with the Fields of a group}
 Fields = Mapping[str, 'Field | Fields']
 
@@ -39,6 +42,8 @@ class Field:
         below: a bound that the value must stay under.
         is_interval: whether the value is an interval: 300 (steps), '2 epochs' or
             '5000 examples'.
+        can_be_found: whether the value may be `AUTO`, for a number that training finds
+            before its first step.
     """
 
     default: Value
@@ -49,12 +54,14 @@ class Field:
     above: int | float | None = None
     below: int | float | None = None
     is_interval: bool = False
+    can_be_found: bool = False
 
     @property
     def bounds(self) -> str:
         """The choices or bounds as text; '' if there are none.
 
-        Examples are 'sgd | adamw', '>= 0, < 1', and 'N | N epochs | N examples'.
+        Examples are 'sgd | adamw', '>= 0, < 1', '>= 0, or auto', and 'N | N epochs | N
+        examples'.
         """
         if self.choices:
             return ' | '.join(str(choice) or "''" for choice in self.choices)
@@ -66,9 +73,12 @@ class Field:
             '<=': self.most,
             '<': self.below,
         }
-        return ', '.join(
+        texts = [
             f'{sign} {bound:g}' for sign, bound in bounds.items() if bound is not None
-        )
+        ]
+        if self.can_be_found:
+            texts.append(f'or {AUTO}')
+        return ', '.join(texts)
 
     def check(self, name: str, value: Value) -> None:
         """Check a value of this field against its choices, or else its form and bounds.
@@ -84,6 +94,8 @@ class Field:
             UserError: The value is no choice, no interval, no number, not finite, or
                 out of bounds. Or it is a float, but the default is a whole number.
         """
+        if self.can_be_found and value == AUTO:
+            return
         if self.choices:
             if value not in self.choices:
                 raise not_a_choice(name, value, self.choices)
@@ -182,7 +194,11 @@ COMMON: Fields = {
             least=1,
         ),
         'batch_size': Field(
-            128, 'Examples per step, summed over all devices and processes.', least=1
+            128,
+            'Examples per step, summed over all devices and processes; auto: the most that '
+            'fit in memory.',
+            least=1,
+            can_be_found=True,
         ),
         'per_class': Field(
             0, 'Number of training examples of each class; 0: all.', least=0
@@ -240,7 +256,12 @@ COMMON: Fields = {
     },
     'optimizer': {
         'name': Field('adamw', 'Optimizer.', choices=('sgd', 'adamw', 'lamb', 'muon')),
-        'lr': Field(1e-3, 'Peak learning rate.', least=0),
+        'lr': Field(
+            1e-3,
+            'Peak learning rate; auto: chosen by a short training with rising rates.',
+            least=0,
+            can_be_found=True,
+        ),
         'schedule': Field(
             'cosine',
             'Schedule of the learning rate after the warm-up.',
@@ -318,6 +339,12 @@ COMMON: Fields = {
         'cpu_devices': Field(
             0,
             'Number of devices into which a CPU is split; 0: one per core, at most 8.',
+            least=0,
+        ),
+        'memory': Field(
+            0.0,
+            'Gigabytes of each device that data.batch_size=auto may fill; 0: 80 % of what is '
+            'there.',
             least=0,
         ),
         'deterministic': Field(

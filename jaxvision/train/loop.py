@@ -15,10 +15,10 @@ from jaxvision.core.intervals import steps
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Predictor
 from jaxvision.core.types import MetricValues, Split, Tree
-from jaxvision.train import auxiliary, evaluation, fitting, processes
+from jaxvision.train import automatic, auxiliary, evaluation, fitting, processes
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.folder import held, take_folder
-from jaxvision.train.run import Run, begin, reopen
+from jaxvision.train.run import Run, reopen
 from jaxvision.train.selection import Selection
 from jaxvision.train.training import OnEvaluation, Training
 from jaxvision.train.writers import Metrics, Row, duration, read_rows
@@ -67,7 +67,8 @@ def run(
     auxiliary networks are trained first. All processes of a run must call it.
 
     Args:
-        config: the config of the run, which is not changed.
+        config: the config of the run, which is not changed. Numbers take the place of
+            'auto' in the config of the run folder.
         workdir: the run folder, made if it is missing.
         on_eval: `on_eval(step, metrics)`, called after each evaluation during training,
             with metrics such as {'validation/accuracy': 0.9}. If it raises an
@@ -85,12 +86,15 @@ def run(
             data changed, or a step is not finite.
     """
     start = time.monotonic()
-    check(config)
+    check(config, can_be_found=True)
     workdir = Path(workdir)
+    config = automatic.of_folder(config, workdir)
     if not train_auxiliary(config, workdir):
         return Result(finished=False)
     with processes.stop_signal() as asked:
-        this = begin(config, workdir)
+        this = automatic.begin(config, workdir, asked)
+        if not this:
+            return Result(finished=False)
         last_step = _last_step(this, until)
         measure_test = measure_test and last_step == this.total_steps
         with held(this.workdir), this.checkpoints() as checkpoints:

@@ -17,6 +17,11 @@ from jaxvision.core.types import Tree
 
 Schedule = optax.Schedule
 
+# The schedule of a learning-rate range test, which users cannot choose.
+RANGE_TEST = 'range_test'
+RANGE_TEST_STEPS = 100
+RANGE_TEST_RATES = 1e-6, 10.0
+
 
 def make(
     config: Config,
@@ -86,7 +91,9 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
     Args:
         name: the schedule after a linear warm-up from 0: 'constant' keeps the peak,
             'cosine' and 'linear' decay to 0. Or 'one_cycle' (Smith and Topin 2018): up
-            from peak / 25, then down to nearly 0, both along a cosine.
+            from peak / 25, then down to nearly 0, both along a cosine. Or `RANGE_TEST`:
+            exponentially from the lowest to the highest of `RANGE_TEST_RATES`, whatever
+            the peak.
         peak: largest learning rate.
         total: number of steps of the run.
         warmup: steps of the warm-up; 0: no warm-up, but with 'one_cycle' 30 % of the
@@ -102,6 +109,9 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
     """
     if not total:
         return optax.constant_schedule(0.0)
+    if name == RANGE_TEST:
+        low, high = RANGE_TEST_RATES
+        return optax.exponential_decay(low, RANGE_TEST_STEPS - 1, high / low)
     if warmup >= total:
         raise UserError(
             f'optimizer.warmup is {warmup} steps: expected fewer than the {total} steps of '

@@ -194,16 +194,19 @@ def _origin(run: Run) -> Json:
 
 
 @contextlib.contextmanager
-def train_batches(run: Run, first: int) -> Iterator[Iterator[Batch]]:
+def train_batches(
+    run: Run, first: int, stop: int | None = None
+) -> Iterator[Iterator[Batch]]:
     """Read the training batches of a run ahead, in the order of the steps.
 
     Args:
         run: the run.
         first: number of steps taken so far.
+        stop: the last step to read for; None: that of the run.
 
     Yields:
         An iterator over the batches of the remaining steps, on the devices. It ends
-        with the last step of the run, and is closed at the end of the block.
+        with the last step, and is closed at the end of the block.
     """
     config = run.config.data
     batches = pipeline.train_batches(
@@ -212,7 +215,7 @@ def train_batches(run: Run, first: int) -> Iterator[Iterator[Batch]]:
         seed=run.config.seed,
         batch_size=config.batch_size,
         start=first,
-        stop=run.total_steps,
+        stop=run.total_steps if stop is None else stop,
         process=(jax.process_index(), jax.process_count()),
         threads=config.threads,
         on_corrupt=config.on_corrupt,

@@ -102,28 +102,22 @@ def _best_so_far(scores: Scores, less_is_better: bool) -> Scores:
 
 
 def slices(
-    columns: Sequence[Column],
-    scores: Scores,
-    reached: Sequence[bool],
-    best: int,
-    metric: str,
+    columns: Sequence[Column], scores: Scores, best: int, metric: str
 ) -> Picture:
     """Draw the metric over each field.
 
     Args:
         columns: the fields.
-        scores: the metric of each trial.
-        reached: whether the trial trained to its end. The others are grey.
+        scores: the metric of each trial after equal training, NaN where it has none.
         best: the place of the best trial; -1: none.
         metric: its name.
     """
-    colors = ['tab:blue' if is_whole else _GREY for is_whole in reached]
     rows = -(-len(columns) // _COLUMNS)
     width = min(len(columns), _COLUMNS)
     figure = canvas.empty(_PANEL * width + 0.5, _PANEL * rows)
     for place, column in enumerate(columns):
         axes = figure.add_subplot(rows, width, place + 1)
-        axes.scatter(column.values, scores, s=18, c=colors)
+        axes.scatter(column.values, scores, s=18)
         if best >= 0:
             axes.scatter(column.values[best], scores[best], s=50, color=_BEST)
         _mark(axes, column)
@@ -161,7 +155,8 @@ def parallel(
 
     Args:
         columns: the fields.
-        scores: the metric of each trial. Trials without one are grey.
+        scores: the metric of each trial after equal training. Trials without one are
+            grey.
         best: the place of the best trial, with a thick line; -1: none.
         metric: its name.
     """

@@ -52,6 +52,22 @@ def test_a_value_within_bounds_passes(field, value):
     field.check('f', value)
 
 
+def test_two_fields_take_auto_and_no_other_does():
+    declared = configs.declared('classification')
+    taken = [name for name, field in declared.items() if field.can_be_found]
+    assert taken == ['data.batch_size', 'optimizer.lr']
+    config = configs.default('classification')
+    for name, field in declared.items():
+        if name in taken:
+            field.check(name, 'auto')
+            configs.override(config, name, 'auto')
+            configs.override(config, name, '64')
+            assert type(configs.fields(config)[name]) is type(field.default)
+        elif isinstance(field.default, int | float):
+            with pytest.raises(UserError, match=f'config.{name}=auto: expected'):
+                configs.override(config, name, 'auto')
+
+
 @pytest.mark.parametrize('task', tasks.NAMES)
 def test_every_field_has_a_sentence_and_a_default_within_its_bounds(task):
     declared = configs.declared(task)
@@ -104,5 +120,5 @@ def test_the_reference_has_every_field_with_its_sentence_choices_and_bounds(tiny
         assert field.doc in text
     assert '--config.model.options.norm=group' in text
     assert '--config.optimizer.options.NAME=VALUE' in text
-    assert 'Peak learning rate. [>= 0]' in text
+    assert 'with rising rates. [>= 0, or auto]' in text
     assert 'Optimizer. [sgd | adamw | lamb | muon]' in text

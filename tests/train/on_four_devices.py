@@ -6,6 +6,7 @@
 A process cannot change its number of devices.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -19,16 +20,25 @@ os.environ['XLA_FLAGS'] = (
     f'--xla_force_host_platform_device_count={DEVICES}'
 )
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 # More threads than devices that wait for each other inside them.
 os.environ['NPROC'] = '16'
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
+from jax.sharding import Mesh  # noqa: E402
 
 from jaxvision.core import config as configs  # noqa: E402
 from jaxvision.core.state import create  # noqa: E402
-from jaxvision.train import processes, sharding, training, update  # noqa: E402
+from jaxvision.train import (  # noqa: E402
+    processes,
+    range_test,
+    sharding,
+    training,
+    update,
+)
 from jaxvision.train.run import begin  # noqa: E402
 from jaxvision.train.saved import blank_batch  # noqa: E402
 
@@ -113,12 +123,27 @@ def weighted():
         yield abs(float(scalars['loss']) - 2 * wanted)
 
 
+def chosen_rates():
+    """The learning rates that a range test chooses on one, two and four devices."""
+    config = configs.default('helpers.fakes.softmax')
+    for text in ('data.source=digits', 'data.batch_size=32', 'data.threads=0'):
+        configs.override(config, *text.split('=', 1))
+    jax.config.update('jax_enable_x64', False)
+    this = begin(config, Path(tempfile.mkdtemp()))
+    for number in (1, 2, 4):
+        mesh = Mesh(np.array(jax.devices()[:number]).reshape(-1, 1), ('data', 'fsdp'))
+        losses = range_test.measure(
+            dataclasses.replace(this, mesh=mesh), lambda step: False
+        )
+        yield range_test.choose(losses).chosen
+
+
 def main(coordinator=None, process=None):
     if coordinator:
         processes.start(coordinator, 2, int(process))
         print(json.dumps({'weighted': max(weighted())}))
         return
-    found = {'weighted': max(weighted())}
+    found = {'weighted': max(weighted()), 'rates': list(chosen_rates())}
     begun, state, _ = run(*VIT)
     found['moved'] = apart(state, begun.init())
     _, mapped, _ = run(*VIT, 'parallel.mode=pmap', 'optimizer.accumulate=2')

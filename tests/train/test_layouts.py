@@ -54,6 +54,10 @@ def test_parameters_are_gathered_and_never_activations(four_devices):
     assert gathered and set(gathered) <= {'3,3,64,64'}
 
 
+def test_a_range_test_chooses_the_same_rate_on_every_layout(four_devices):
+    assert len(set(four_devices['rates'])) == 1
+
+
 def test_under_pmap_a_mean_is_over_the_devices_of_all_processes():
     """test_processes.py has a whole run of two processes, under jit.
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from jaxvision.cli.sweep import halving, learning, ray_engine, search, space
 from jaxvision.cli.sweep.definition import Sweep
+from jaxvision.core import automatic
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError, not_a_choice
-from jaxvision.core.fields import Config
+from jaxvision.core.fields import AUTO, Config
 from jaxvision.core.intervals import in_examples
 
 # The part of the training data that is held out where a dataset has no validation split.
@@ -42,7 +43,7 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
     config = configs.load(options.config)
     for field, text in overrides.items():
         configs.override(config, field, text)
-    configs.check(config)
+    configs.check(config, can_be_found=True)
     texts = configs.load_sweep(options.config) | _texts(rest)
     for field in texts:
         if field in overrides:
@@ -51,6 +52,7 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
                 'other one out.'
             )
     checked = space.read(config, texts)
+    _check_batch_size(config, checked)
     if not config.parallel.cpu_devices:
         # Sums over devices are rounded in another order.
         config.parallel.cpu_devices = 1
@@ -95,6 +97,21 @@ def _check_learning(options: argparse.Namespace) -> None:
         raise UserError(
             f'--trial={options.trial}: expected --search grid, random or sobol, since a trial '
             f'of {options.search} depends on the results of others. Run the whole sweep.'
+        )
+
+
+def _check_batch_size(config: Config, checked: space.Space) -> None:
+    """Refuse the largest batch that fits, which depends on the machine of a trial."""
+    field = 'data.batch_size'
+    searched = checked.get(field)
+    values = [config.data.batch_size]
+    if isinstance(searched, space.Choice):
+        values += searched.values
+    if AUTO in values:
+        raise UserError(
+            f'{field}={AUTO}: expected a number in a sweep, whose results do not depend on '
+            f'the memory of a machine. Set --config.{field}=NUMBER, such as the one that '
+            f'`jaxvision train --config.{field}={AUTO}` finds.'
         )
 
 
@@ -149,7 +166,9 @@ def _examine(config: Config) -> tuple[Config, str, int]:
     config = _with_validation(config)
     sources = Sources(config)
     spec = runs.describe(config, sources)
-    run = runs.build(config, Path(), spec, sources, inference_mesh(config))
+    # Each trial finds its own numbers in place of 'auto', which change nothing here.
+    numbers = automatic.with_defaults(config)
+    run = runs.build(numbers, Path(), spec, sources, inference_mesh(config))
     runs.check_best(run, run.task.metrics)
     if not run.metric:
         raise UserError(

@@ -17,6 +17,8 @@ from jaxvision.viz.sweeps import Column, Scores
 NAME = 'sweep.html'
 # With fewer trials, the importance of fields says nothing.
 FEWEST = 8
+# The fewest trials of a later rung that are drawn.
+FEWEST_OF_A_RUNG = 3
 _WARNING = (
     'These are scores on the validation split, which selected the best trial. So its score is '
     'too good: only the test with new seeds says how good its settings are.'
@@ -47,14 +49,7 @@ def write(sweep: Sweep) -> None:
         _head(sweep, trials, winner),
         *_test(sweep),
         Section(heading='History', lines=[_WARNING], picture=page.png(history)),
-        Section(
-            heading='Fields',
-            picture=page.png(sweeps.slices(columns, values, reached, best, metric)),
-        ),
-        Section(
-            heading='Trials as lines',
-            picture=page.png(sweeps.parallel(columns, values, best, metric)),
-        ),
+        *_fields(sweep, columns, trials, best),
         *_importance(columns, comparable),
         *_curves(sweep, numbers, winner, metric),
         Section(heading='Trials', table=_table(sweep, numbers, kept, trials)),
@@ -111,6 +106,40 @@ def _column(sweep: Sweep, field: str, kept: Sequence[Point]) -> Column:
     is_log = isinstance(dimension, Interval) and dimension.is_log
     numbers = np.array([float(setting) for setting in settings])
     return Column(name=field, values=numbers, is_log=is_log)
+
+
+def _fields(
+    sweep: Sweep, columns: Sequence[Column], trials: Sequence[Record], best: int
+) -> list[Section]:
+    """The metric over the fields, and trials as lines, after each rung by itself.
+
+    Trials are comparable only after equal training.
+
+    Args:
+        sweep: the sweep.
+        columns: the fields.
+        trials: the results of each trial.
+        best: the place of the best trial; -1: none.
+    """
+    metric = sweep.selects.removeprefix('-')
+    sections = []
+    for place, until in enumerate(sweep.rungs.intervals):
+        values = np.array([report.value(sweep, record, until) for record in trials])
+        count = np.isfinite(values).sum()
+        # Trials may still run, and few of them show nothing.
+        if place and count < FEWEST_OF_A_RUNG:
+            continue
+        when = ''
+        if sweep.rungs.factor:
+            length = 'to the end' if until == records.END else f'to {until}'
+            when = f', trained {length} ({count} trials)'
+        slices = sweeps.slices(columns, values, best, metric)
+        lines = sweeps.parallel(columns, values, best, metric)
+        sections += [
+            Section(heading=f'Fields{when}', picture=page.png(slices)),
+            Section(heading=f'Trials as lines{when}', picture=page.png(lines)),
+        ]
+    return sections
 
 
 def _importance(columns: Sequence[Column], values: Scores) -> list[Section]:

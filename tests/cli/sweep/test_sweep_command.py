@@ -111,6 +111,8 @@ def test_a_trial_of_another_program_goes_on_from_its_checkpoint(config, tmp_path
         (['--config.train.best=acuracy'], "did you mean 'accuracy'"),
         (['--sweep.seed'], 'expected --sweep.FIELD=VALUES'),
         (['--epochs=3'], 'expected --config.FIELD=VALUE'),
+        (['--config.data.batch_size=auto'], 'auto: expected a number in a sweep'),
+        (['--sweep.data.batch_size=8,auto'], 'auto: expected a number in a sweep'),
         (['--top=2'], '--top=2: expected --retest'),
         (['--rungs=4'], '--rungs=4: expected --halving'),
         (['--batch=2'], '--batch=2: expected --search tpe or cmaes or gp'),

@@ -22,6 +22,7 @@ def config():
     'field, text, values',
     [
         ('optimizer.lr', '1, 1e-3', (1.0, 1e-3)),
+        ('optimizer.lr', 'auto,0.1', ('auto', 0.1)),
         ('data.batch_size', 'range(32,128,48)', (32, 80, 128)),
         ('optimizer.ema', 'range(0,0.3,0.1)', (0.0, 0.1, 0.2, 0.3)),
         ('model.variant', '8-16,16', ('8-16', '16')),

@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import random
+import runpy
 import signal
 import time
 
@@ -26,6 +27,7 @@ from jaxvision.cli.sweep import (
 from jaxvision.cli.sweep.halving import Rungs
 from jaxvision.cli.sweep.pool import Pool
 from jaxvision.cli.sweep.records import Record
+from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.viz.sweeps import Column
 
@@ -241,6 +243,19 @@ def test_an_array_of_single_trials_is_the_same_sweep(stub_sweep, stub_pool):
     assert len(outcome(array)) == 4
 
 
+def test_best_py_holds_the_number_that_its_trial_found(stub_sweep):
+    config = configs.default('classification')
+    configs.override(config, 'optimizer.lr', 'auto')
+    sweep = stub_sweep(config=config, texts={'model.variant': 'a,b'})
+    folder = sweep.prepare(0, {'model.variant': 'b'})
+    trained = config.copy_and_resolve_references()
+    configs.override(trained, 'optimizer.lr', '0.0123')
+    (folder / 'config.json').write_text(json.dumps(trained.to_dict()))
+    report.write_best(sweep, 0)
+    best = runpy.run_path(str(sweep.folder / 'best.py'))['get_config']()
+    assert (best.optimizer.lr, best.model.variant) == (0.0123, 'b')
+
+
 def test_a_retest_has_new_seeds_and_the_gain_its_error(stub_sweep, stub_pool):
     texts = {'optimizer.lr': '0.01,0.02', 'seed': '3,8'}
     sweep = stub_sweep(texts=texts, search='grid')
@@ -299,6 +314,38 @@ def test_the_page_shows_every_trial_and_escapes_names(stub_sweep, stub_pool):
     text = (sweep.folder / 'sweep.html').read_text()
     assert text.count('<img') == 4 and 'a&lt;b' in text and 'a<b' not in text
     assert all(f'>{number}</td>' in text for number in range(14))
+
+
+def test_pictures_compare_trials_after_equal_training(
+    stub_sweep, stub_pool, monkeypatch
+):
+    drawn = {'slices': [], 'parallel': []}
+    for name, calls in drawn.items():
+
+        def draw(columns, scores, best, metric, calls=calls):
+            calls.append(scores)
+            return np.zeros((1, 1, 3), np.uint8)
+
+        monkeypatch.setattr(page.sweeps, name, draw)
+    sweep = stub_sweep(trials=9, rungs=HALVED)
+    assert schedule.run(sweep, stub_pool(2), ignore)
+    page.write(sweep)
+    results = [
+        json.loads((folder / 'result.json').read_text())['evaluations']
+        for folder in sorted((sweep.folder / 'trials').iterdir())
+    ]
+    for calls in drawn.values():
+        # A single trial trains to the end, which compares nothing.
+        for until, scores, count in zip(HALVED.intervals, calls, (9, 3), strict=False):
+            values = [
+                result.get(until, {}).get('validation/accuracy', math.nan)
+                for result in results
+            ]
+            np.testing.assert_array_equal(scores, values)
+            assert np.isfinite(scores).sum() == count
+        assert len(calls) == 2
+    text = (sweep.folder / 'sweep.html').read_text()
+    assert 'Fields, trained to 100 examples (9 trials)' in text
 
 
 def test_importance_finds_the_field_that_matters():
