@@ -149,14 +149,14 @@ def choose(losses: Curve) -> RangeTest:
         UserError: The loss falls at no rate, or less than it changes by chance.
     """
     from scipy.ndimage import gaussian_filter1d
-    from scipy.stats import median_abs_deviation
+    from scipy.stats import iqr
 
     if not len(losses):
         raise _no_fall('It is not finite at the first step')
     tried = rates(len(losses))
     smooth = gaussian_filter1d(losses, SMOOTHING, mode='nearest')
     fall = smooth[0] - smooth.min()
-    noise = median_abs_deviation(losses - smooth, scale='normal')
+    noise = iqr(losses - smooth, scale='normal')
     if fall <= LEAST_FALL * noise:
         raise _no_fall(
             f'It is {losses[0]:.4g} at first, then at least {losses.min():.4g}, and changes '
@@ -172,7 +172,7 @@ def _no_fall(behaviour: str) -> UserError:
     low, high = RANGE_TEST_RATES
     return UserError(
         f'{FIELD}={AUTO}: expected a loss that falls clearly at some rate between {low:g} and '
-        f'{high:g}. {behaviour}. Set --config.{FIELD}=NUMBER, or check the data and the model'
+        f'{high:g}. {behaviour}. Set --config.{FIELD}=NUMBER, or try a larger data.batch_size'
     )
 
 
