@@ -257,7 +257,7 @@ def _run(
         state = _begin(step, problem, loops.restart_keys(keys, restart))
         state = loops.repeat(step, _Problem(problem, windows), state, steps)
         best = state.best if best is None else goals.first(best, state.best)
-        if not loops.is_traced(best) and best.success.all():
+        if not loops.needs_restart(restart, restarts, best.success):
             break
     return best.attacked()
 

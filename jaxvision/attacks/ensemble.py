@@ -5,9 +5,10 @@ The result of an ensemble is the minimum over its attacks for each example, as i
 that a killed evaluation goes on.
 """
 
+import collections
 import dataclasses
 import functools
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -36,6 +37,8 @@ Report = Callable[[str, int, int, int], object]
 
 # Wrong classes that targeted attacks try, the most likely ones first.
 _RANKS = 9
+# Batches that have begun while another one is computed.
+_AHEAD = 1
 
 
 class Stage(NamedTuple):
@@ -106,8 +109,8 @@ def run(
         images: N images in [0, 1].
         labels: their true classes.
         keys: one key for each image.
-        batch_size: images that are attacked together. It does not change the result, but
-            for rounding.
+        batch_size: the most images that are attacked together. It does not change the
+            result, but for rounding.
         store: results of batches by name, which are not computed again. It must belong to
             the same arguments.
         report: called after each batch.
@@ -129,25 +132,18 @@ def run(
     for number, stage in enumerate([original, *stages], start=-1):
         rows = np.flatnonzero(broken_by == -1)
         stage_keys = named_keys.fold_name(keys, stage.name)
+        attack = functools.partial(
+            _attack, stage.attack, logits, images, labels, stage_keys
+        )
+        done = 0
         broken = 0
-        for start in range(0, len(rows), batch_size):
-            part = rows[start : start + batch_size]
-            name = f'{stage.name}-{start // batch_size}'
-            if name not in store:
-                padded = np.resize(part, batch_size)
-                attacked = stage.attack(
-                    logits,
-                    jnp.asarray(images[padded]),
-                    jnp.asarray(labels[padded]),
-                    stage_keys[padded],
-                )
-                store[name] = _broken_rows(part, attacked)
-            batch = store[name]
+        for part, batch in _batches(stage.name, rows, batch_size, attack, store):
             perturbed[batch['rows']] = batch['images']
             broken_by[batch['rows']] = -2 if number < 0 else number
+            done += len(part)
             broken += len(batch['rows'])
             if report:
-                report(stage.name, start + len(part), len(rows), broken)
+                report(stage.name, done, len(rows), broken)
     return Outcome(
         images=perturbed,
         broken_by=broken_by,
@@ -161,6 +157,74 @@ def _original(logits: Logits, images: Images, labels: Labels, keys: Keys) -> Att
     return Attacked(
         images, objectives.is_wrong(loops.outputs_of(logits, images), labels)
     )
+
+
+def _attack(
+    attack: Attack,
+    logits: Logits,
+    images: Float[np.ndarray, 'n h w c'],
+    labels: Integer[np.ndarray, 'n'],
+    keys: Key[Array, 'n'],
+    rows: Integer[np.ndarray, 'b'],
+) -> Attacked:
+    """Attack some of the images."""
+    return attack(
+        logits, jnp.asarray(images[rows]), jnp.asarray(labels[rows]), keys[rows]
+    )
+
+
+def _batches(
+    name: str,
+    rows: Integer[np.ndarray, 'n'],
+    most: int,
+    attack: Callable[[Integer[np.ndarray, 'b']], Attacked],
+    store: Store,
+) -> Iterator[tuple[Integer[np.ndarray, 'b'], Records]]:
+    """Attack rows in batches, and yield (rows, broken rows) of each.
+
+    JAX computes while the host goes on, so that the next batch begins before the last one is
+    read. On a CPU two batches keep all cores busy, where one does not.
+
+    Args:
+        name: of the stage.
+        rows: of the images to attack.
+        most: the largest batch.
+        attack: `rows -> Attacked`.
+        store: results of batches, which are not computed again.
+    """
+    size = _batch_size(len(rows), most)
+    running = collections.deque()
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        batch = f'{name}-{start // size}'
+        attacked = None if batch in store else attack(np.resize(part, size))
+        running.append((batch, part, attacked))
+        if len(running) > _AHEAD:
+            yield _finish(store, *running.popleft())
+    for batch in running:
+        yield _finish(store, *batch)
+
+
+def _batch_size(count: int, most: int) -> int:
+    """The size of about equal batches, so that the last one needs little padding.
+
+    It is a multiple of 8 or `most`, so that few programs are compiled.
+    """
+    count = max(count, 1)
+    batches = -(-count // most)
+    return min(-(-count // (8 * batches)) * 8, most)
+
+
+def _finish(
+    store: Store,
+    name: str,
+    rows: Integer[np.ndarray, 'b'],
+    attacked: Attacked | None,
+) -> tuple[Integer[np.ndarray, 'b'], Records]:
+    """Wait for a batch, unless it is in the store already, and store it."""
+    if attacked is not None:
+        store[name] = _broken_rows(rows, attacked)
+    return rows, store[name]
 
 
 def _broken_rows(rows: Integer[np.ndarray, 'b'], attacked: Attacked) -> Records:

@@ -37,16 +37,23 @@ def step_to_hyperplane(
     room = jnp.abs(bounds - points)
     speeds = jnp.abs(directions)
 
-    def lengthen(_, length):
+    def is_short(state):
+        rounds, length, more = state
+        return (rounds < _ROUNDS) & jnp.any(more > least * length)
+
+    def lengthen(state):
+        rounds, length, _ = state
         along = length[:, None, None, None] * speeds
         is_free = (along < room) & (speeds > 0)
         reached = jnp.where(is_free, along, room) * jnp.abs(slopes)
         missing = jnp.abs(values) - reached.sum(_PIXELS)
         rate = jnp.where(is_free, rates, 0).sum(_PIXELS)
         more = jnp.where(rate > 0, missing / jnp.where(rate > 0, rate, 1), 0)
-        return length + jnp.maximum(more, 0)
+        return rounds + 1, length + jnp.maximum(more, 0), more
 
-    length = jax.lax.fori_loop(0, _ROUNDS, lengthen, jnp.zeros_like(values))
+    least = 4 * jnp.finfo(values.dtype).eps
+    none = jnp.zeros_like(values)
+    _, length, _ = jax.lax.while_loop(is_short, lengthen, (0, none, none + 1))
     step = jnp.minimum(length[:, None, None, None] * speeds, room)
     return jnp.sign(directions) * step
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxvision.attacks.types import Images, Keys, Labels, Logits, Outputs
+from jaxvision.attacks.types import Flags, Images, Keys, Labels, Logits, Outputs
 from jaxvision.core.types import Tree
 
 State = TypeVar('State')
@@ -39,6 +39,22 @@ def require_positive(**counts: int) -> None:
 def restart_keys(keys: Keys, restart: int) -> Keys:
     """The keys of one restart."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, restart)
+
+
+def needs_restart(restart: int, restarts: int, success: Flags) -> bool:
+    """Whether to go on after a restart: it was not the last, and an example stands.
+
+    Without a further restart the host does not wait for the result.
+
+    Args:
+        restart: the number of the restart, from 0.
+        restarts: the most restarts.
+        success: whether the attack on each example has succeeded. If it is traced, all
+            restarts are needed.
+    """
+    if restart == restarts - 1:
+        return False
+    return is_traced(success) or not bool(success.all())
 
 
 def unrolls() -> bool:

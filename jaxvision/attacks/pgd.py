@@ -126,7 +126,7 @@ def pgd(
         state = loops.repeat(step, problem, state, steps)
         finished = _finish(step, problem, state)
         best = finished if best is None else goals.first(best, finished)
-        if not loops.is_traced(best) and best.success.all():
+        if not loops.needs_restart(restart, restarts, best.success):
             break
     return best.attacked()
 

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxvision.attacks import balls, goals, loops
+from jaxvision.attacks import balls, goals
 from jaxvision.attacks.goals import Best, Goal
 from jaxvision.attacks.pgd import Problem
 from jaxvision.attacks.types import (
     Attacked,
+    Counts,
     Images,
     Keys,
     Labels,
@@ -34,8 +35,8 @@ _Index = Int[Array, '']
 # Of 10,000 queries: the query after which the area of a square is halved again.
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _TINY = 1e-12
-# Queries after which the host looks if all examples are done.
-_CHECK_EVERY = 100
+# Squares that are drawn for one query with 'linf'.
+_DRAWN = 4
 
 
 def square(
@@ -52,8 +53,9 @@ def square(
 ) -> Attacked:
     """Attack by changes of random squares, kept if they raise the margin.
 
-    An example stops at its first success. Arguments that are not listed are those of
-    `pgd.pgd`.
+    An example stops at its first success. With 'linf' a square often changes no pixel, because its
+    pixels have these values already. Such a query cannot raise the margin: it counts as one of the
+    steps, but the classifier is not asked. Arguments that are not listed are those of `pgd.pgd`.
 
     Args:
         steps: the number of queries after the first.
@@ -79,18 +81,7 @@ def square(
     step = _Step(norm=norm, goal='error' if targets is None else 'target')
     base = Problem.make(logits, images, labels, targets, eps)
     sides = jnp.asarray(square_sides(steps, area, (height, width), norm))
-    problem = _Problem(base, keys, sides)
-    state = _begin(step, problem)
-    if loops.is_traced(problem):
-        # There are too many queries to unroll, and none has a gradient.
-        state = loops.repeat(step, problem, state, steps, unroll=False)
-        return state.best.attacked()
-    for done in range(0, steps, _CHECK_EVERY):
-        count = min(_CHECK_EVERY, steps - done)
-        state = loops.repeat(step, problem, state, count, unroll=False)
-        if state.best.success.all():
-            break
-    return state.best.attacked()
+    return _search(step, _Problem(base, keys, sides)).best.attacked()
 
 
 def square_sides(
@@ -126,9 +117,9 @@ class _Problem(NamedTuple):
 
 
 class _State(NamedTuple):
-    """The number of steps taken, and the best images."""
+    """The number of steps that each example has taken, and the best images."""
 
-    index: Int[Array, '']
+    index: Counts
     best: Best
 
 
@@ -140,17 +131,12 @@ class _Step:
     goal: Goal
 
     def __call__(self, problem: _Problem, state: _State) -> _State:
-        keys = jax.vmap(jax.random.fold_in, (0, None))(problem.keys, state.index + 1)
-        base = problem.base
-        side = problem.sides[state.index]
-        delta = state.best.images - base.images
         if self.norm == 'linf':
-            change = functools.partial(_add_square, side=side, eps=base.eps)
+            index, images = _next_squares(problem, state)
         else:
-            change = functools.partial(_move_mass, side=side, eps=base.eps)
-        images = base.images + jax.vmap(change)(keys, delta)
-        images = balls.project(images, base.images, base.eps, self.norm)
-        return _State(state.index + 1, self._accept(base, images, state.best))
+            index = state.index + 1
+            images = _next_bumps(problem, state)
+        return _State(index, self._accept(problem.base, images, state.best))
 
     def begin(self, problem: _Problem) -> Best:
         """Start from stripes (Linf) or a grid of bumps (L2)."""
@@ -174,8 +160,57 @@ class _Step:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin(step: _Step, problem: _Problem) -> _State:
-    return _State(jnp.int32(0), step.begin(problem))
+def _search(step: _Step, problem: _Problem) -> _State:
+    """Take steps until each example has succeeded or has taken all."""
+    steps = len(problem.sides)
+
+    def is_unfinished(state: _State) -> Array:
+        return jnp.any((state.index < steps) & ~state.best.success)
+
+    begin = _State(jnp.zeros_like(problem.base.labels), step.begin(problem))
+    # There are too many queries to unroll, and none has a gradient.
+    return jax.lax.while_loop(is_unfinished, functools.partial(step, problem), begin)
+
+
+def _next_squares(problem: _Problem, state: _State) -> tuple[Counts, Images]:
+    """Go on to the next square that changes a pixel.
+
+    Returns:
+        (steps taken with it, the changed images). If none of the next squares changes a
+        pixel, the images stay as they are.
+    """
+    steps = len(problem.sides)
+    eps = problem.base.eps
+
+    def change(key, number, original, image):
+        side = problem.sides[number]
+        return _set_square(
+            jax.random.fold_in(key, number + 1), original, image, side=side, eps=eps
+        )
+
+    def following(key, index, original, image):
+        numbers = index + jnp.arange(_DRAWN, dtype=index.dtype)
+        changed = jax.vmap(change, (None, 0, None, None))(key, numbers, original, image)
+        changes = jnp.any(changed != image, axis=(1, 2, 3)) & (numbers < steps)
+        first = jnp.argmax(changes).astype(index.dtype)
+        chosen = change(key, index + first, original, image)
+        any_changes = changes.any()
+        taken = jnp.where(any_changes, first + 1, _DRAWN)
+        return index + taken, jnp.where(any_changes, chosen, image)
+
+    images = state.best.images
+    return jax.vmap(following)(problem.keys, state.index, problem.base.images, images)
+
+
+def _next_bumps(problem: _Problem, state: _State) -> Images:
+    """Move mass between the next two squares."""
+    base = problem.base
+    # All examples have taken the same number of steps.
+    number = state.index[0]
+    keys = jax.vmap(jax.random.fold_in, (0, None))(problem.keys, number + 1)
+    change = functools.partial(_move_mass, side=problem.sides[number], eps=base.eps)
+    delta = jax.vmap(change)(keys, state.best.images - base.images)
+    return balls.project(base.images + delta, base.images, base.eps, 'l2')
 
 
 def _signs(key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -206,15 +241,16 @@ def _inside(rows: Int[Array, 'h'], columns: Int[Array, 'w'], side: _Index) -> Ar
     return in_rows[:, None] & in_columns[None, :]
 
 
-def _add_square(
-    key: PRNGKeyArray, delta: _Image, *, side: _Index, eps: Scalar
+def _set_square(
+    key: PRNGKeyArray, original: _Image, image: _Image, *, side: _Index, eps: Scalar
 ) -> _Image:
-    """Add 2 eps or -2 eps to each channel of a random square."""
+    """Set each channel of a random square to the original plus or minus eps, in [0, 1]."""
     place_key, sign_key = jax.random.split(key)
-    rows, columns = _window(place_key, side, delta.shape[:2])
-    signs = _signs(sign_key, delta.shape[2:], delta.dtype)
+    rows, columns = _window(place_key, side, image.shape[:2])
+    signs = _signs(sign_key, image.shape[2:], image.dtype)
     is_inside = _inside(rows, columns, side)[..., None]
-    return jnp.where(is_inside, delta + 2 * eps * signs, delta)
+    corner = jnp.clip(original + eps * signs, 0, 1)
+    return jnp.where(is_inside, corner, image)
 
 
 def _bump(

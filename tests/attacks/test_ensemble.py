@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.linear import Linear
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jaxvision.attacks import ensemble, masking, objectives, pgd
 from jaxvision.attacks.ensemble import Stage
@@ -70,6 +72,41 @@ def test_stored_batches_are_not_computed_again():
     assert calls == [4, 4, 4]
     np.testing.assert_array_equal(again.broken_by, whole.broken_by)
     np.testing.assert_array_equal(again.images, whole.images)
+
+
+def test_the_next_batch_begins_before_the_last_one_is_read():
+    events = []
+
+    class Recording(dict):
+        def __setitem__(self, name, batch):
+            events.append(name)
+            super().__setitem__(name, batch)
+
+    def attack(logits, images, labels, keys):
+        events.append('begin')
+        return breaks(1 / 8)(logits, images, labels, keys)
+
+    logits, images, labels, keys = marked()
+    ensemble.run(
+        [Stage('a', attack)],
+        logits,
+        images[1:],
+        labels[1:],
+        keys[1:],
+        batch_size=2,
+        store=Recording(),
+    )
+    assert events[3:] == ['begin', 'begin', 'a-0', 'begin', 'a-1', 'a-2']
+
+
+@given(st.integers(0, 5000), st.integers(1, 200))
+def test_batches_are_about_equal(count, most):
+    size = ensemble._batch_size(count, most)
+    batches = -(-count // most)
+    assert 1 <= size <= most
+    assert -(-count // size) <= max(batches, 0)
+    # Each batch has less than 8 rows of padding, and the last one those of all.
+    assert size * batches - count < 8 * max(batches, 1)
 
 
 def test_the_outcome_does_not_depend_on_the_batch_size():
