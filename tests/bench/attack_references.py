@@ -3,16 +3,21 @@
 The network is the LeNet of a run of `cnn:mnist5k,robust`, or a small one of random weights for the
 arrays that tests/attacks/test_attack_references.py reads. Each command runs where its library is:
 
+    jaxvision attack --workdir RUN --eps 0.3                    our AutoAttack
     PYTHON tests/bench/attack_references.py network RUN FILE    weights, images, our results
     FOOLBOX_PYTHON ... foolbox FILE                             FGSM and PGD-40
     TORCH_PYTHON ... torch FILE --examples 500                  AutoAttack
     PYTHON ... compare FILE                                     the table
+    PYTHON ... steps FILE --torch TORCH_PYTHON                  time of PGD-10, by turns
     FOOLBOX_PYTHON ... small_foolbox FILE; TORCH_PYTHON ... small_torch FILE
 
 torchattacks sets 10 steps for its AutoAttack, where the original has 100. Here it gets 100.
 """
 
 import argparse
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -59,25 +64,15 @@ def network(arguments):
             )
         ]
     }
-    if arguments.auto:
-        stages['auto'] = ensemble.auto(10, eps=EPS)
-    results = {}
+    results = {'ours/auto': reported(arguments.run, examples['index'])}
     for name, chosen in stages.items():
-        count = arguments.auto if name == 'auto' else len(images)
         start = time.process_time()
         outcome = ensemble.run(
-            chosen,
-            opened.logits,
-            images[:count],
-            labels[:count],
-            all_keys[:count],
-            batch_size=100,
+            chosen, opened.logits, images, labels, all_keys, batch_size=100
         )
         results[f'ours/{name}'] = outcome.broken_by
         results[f'ours/{name}_cpu_seconds'] = time.process_time() - start
         print(name, outcome.accuracy, outcome.robust_accuracy)
-        for number, stage in enumerate(outcome.stages):
-            print(f'  {stage}: {outcome.after(number):.4f}')
     update(
         arguments.file,
         images=images,
@@ -88,6 +83,15 @@ def network(arguments):
         **weights,
         **results,
     )
+
+
+def reported(run, index):
+    """Our AutoAttack from the report of `jaxvision attack`: -1 for images that stand."""
+    (path,) = Path(run, 'attack').glob('*-test-auto-linf/attack.json')
+    report = json.loads(path.read_text())
+    assert report['index'] == index.tolist() and report['eps'][0]['eps'] == EPS
+    codes = {'': -1, 'original': -2}
+    return np.array([codes.get(name, 0) for name in report['broken_by']])
 
 
 def jax_logits(stored):
@@ -252,6 +256,80 @@ def compare(arguments):
             print(f'{name}: {value:.1f}')
 
 
+def steps(arguments):
+    """PGD-10 on batches of 100 beside torchattacks, by turns: CPU time for a step."""
+    ratios = []
+    for _ in range(arguments.rounds):
+        seconds = []
+        for python, name in ((sys.executable, 'jax'), (arguments.torch, 'torch')):
+            command = [python, __file__, f'steps_{name}', arguments.file]
+            output = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds.append(float(output.stdout.split()[-1]))
+        ratios.append(seconds[0] / seconds[1])
+        print(
+            f'{1e3 * seconds[0]:.2f} ms, torchattacks {1e3 * seconds[1]:.2f} ms, ratio '
+            f'{ratios[-1]:.2f}',
+            flush=True,
+        )
+    print(f'median {np.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}')
+
+
+def timed(attack, batches):
+    """CPU seconds of a step of PGD-10, after one batch that compiles."""
+    attack(0)
+    start = time.process_time()
+    for number in range(batches):
+        attack(number)
+    return (time.process_time() - start) / (10 * batches)
+
+
+def steps_jax(arguments):
+    """CPU time of a step by this package."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxvision.attacks import pgd
+
+    stored = dict(np.load(arguments.file))
+    logits = jax.tree_util.Partial(jax_logits(stored))
+    keys = jax.vmap(jax.random.key)(jnp.arange(100))
+    images = jnp.asarray(stored['images'])
+    labels = jnp.asarray(stored['labels'])
+
+    def attack(number):
+        part = slice(100 * number, 100 * (number + 1))
+        attacked = pgd.pgd(
+            logits,
+            images[part],
+            labels[part],
+            keys,
+            eps=EPS,
+            steps=10,
+            step_size=STEP,
+            keep='last',
+        )
+        jax.block_until_ready(attacked)
+
+    print(timed(attack, 10))
+
+
+def steps_torch(arguments):
+    """CPU time of a step by torchattacks."""
+    import torch
+    import torchattacks
+
+    stored = dict(np.load(arguments.file))
+    images = torch.from_numpy(stored['images']).permute(0, 3, 1, 2).contiguous()
+    labels = torch.from_numpy(stored['labels']).long()
+    pgd = torchattacks.PGD(torch_model(stored), eps=EPS, alpha=STEP, steps=10)
+
+    def attack(number):
+        part = slice(100 * number, 100 * (number + 1))
+        pgd(images[part], labels[part])
+
+    print(timed(attack, 10))
+
+
 def small():
     """Weights, images and labels of a small network: 16 pixels, 12 hidden units, 5 classes."""
     rng = np.random.default_rng(0)
@@ -332,6 +410,9 @@ COMMANDS = {
     'foolbox': foolbox,
     'torch': torch,
     'compare': compare,
+    'steps': steps,
+    'steps_jax': steps_jax,
+    'steps_torch': steps_torch,
     'small_foolbox': small_foolbox,
     'small_torch': small_torch,
 }
@@ -343,7 +424,8 @@ def main():
     parser.add_argument('run', nargs='?', help='the folder of a run, for `network`')
     parser.add_argument('file')
     parser.add_argument('--examples', type=int, default=1000)
-    parser.add_argument('--auto', type=int, default=500, help='images of auto; 0: none')
+    parser.add_argument('--torch', help='the Python with torch, for `steps`')
+    parser.add_argument('--rounds', type=int, default=5, help='rounds of `steps`')
     arguments = parser.parse_args()
     COMMANDS[arguments.command](arguments)
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from jaxvision.core import config as configs
 from jaxvision.core.registry import make_task
@@ -12,6 +13,7 @@ from jaxvision.tasks.detection import preparation
 from jaxvision.tasks.detection import task as detection
 from jaxvision.tasks.segmentation import preparation as maps
 from jaxvision.tasks.segmentation import task as segmentation
+from jaxvision.tasks.segmentation.network import Segmenter
 from jaxvision.train import saved, update
 
 SIZE = (64, 64)
@@ -78,6 +80,39 @@ def test_a_segmenter_has_one_without_the_maps_that_evaluation_lacks():
         config.task.loss[loss] = 0.0
     config.task.loss.boundary = 1.0
     assert make_task(config, spec).inference_loss is None
+
+
+class _Linear:
+    """A model whose logits are the normalised pixels times a matrix."""
+
+    weights = np.array([[1.0, -2.0], [0.5, 0.0], [0.0, 3.0]], np.float32)
+
+    def apply(self, variables, images):
+        return {'logits': images @ self.weights}, {}
+
+
+def test_the_loss_of_a_segmenter_is_its_weighted_cross_entropy():
+    """Beside scipy: twice the mean over the pixels that have a label."""
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(size=(2, 4, 4, 3)).astype(np.float32)
+    labels = rng.integers(0, 2, (2, 4, 4)).astype(np.int32)
+    labels[0, :2] = 255
+    config = configs.default('segmentation')
+    config.task.loss.cross_entropy = 2.0
+    config.task.loss.dice = 0.0
+    spec = spec_of(segmentation, maps.targets((4, 4), with_objects=False))
+    segmenter = Segmenter(
+        model=_Linear(), spec=spec, options=config.task, dtype=jnp.float32
+    )
+    variables = {'params': {'model': {}}, 'model_state': {'model': {}}}
+    batch = {'semantic': jnp.asarray(labels), 'index': jnp.arange(2)}
+    losses = segmenter.inference_loss(variables, batch, jnp.asarray(pixels))
+    logits = (pixels - 0.5) @ _Linear.weights
+    chances = special.log_softmax(logits, axis=-1)
+    for row in range(2):
+        seen = labels[row] < 255
+        chosen = np.where(labels[row] == 0, chances[row, ..., 0], chances[row, ..., 1])
+        np.testing.assert_allclose(losses[row], -2 * chosen[seen].mean(), rtol=1e-5)
 
 
 def test_the_loss_of_an_example_divides_each_term_by_its_own_weight():

@@ -84,11 +84,7 @@ class MeasuredExamples:
 
     def free(self, places: Places) -> Bool[np.ndarray, 'b h w 1']:
         """True for the pixels of the image, and False for its padding."""
-        free = np.zeros((len(places), *self.arrays['image'].shape[1:3], 1), bool)
-        for number, place in enumerate(places):
-            rows, columns = finding.visible_part(self.example(place))
-            free[number, rows, columns] = True
-        return free
+        return finding.visible_pixels(self.batch(places))
 
     def example(self, place: int) -> Example:
         """One prepared example."""

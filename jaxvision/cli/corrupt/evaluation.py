@@ -233,6 +233,7 @@ def _draw(request: Request, report: Json) -> None:
     prepared = evaluation.examples(opened, request.split, _SHOWN)
     rows = evenly_spaced(len(opened.sources[request.split]), _SHOWN)
     index = jnp.asarray(rows[prepared['index']], jnp.int32)
+    visible = measured.visible_of(prepared)
     pictures = {
         name: [
             np.asarray(
@@ -240,6 +241,7 @@ def _draw(request: Request, report: Json) -> None:
                     jax.random.key(request.seed),
                     jnp.asarray(prepared['image']),
                     index,
+                    visible,
                     name=name,
                     severity=severity,
                 )

@@ -7,9 +7,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
 from jaxvision.cli import runs
+from jaxvision.cli.predict import finding
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.rows import evenly_spaced
@@ -70,12 +71,15 @@ def require_same_data(measured: Measured, reference: Measured, split: Split) -> 
     """Check that a reference is measured on the same examples by the same metric.
 
     Raises:
-        UserError: The reference has other data, classes or another metric.
+        UserError: The reference has other data, classes, images of another size, or
+            another metric.
     """
     spec = measured.run.spec
     other = reference.run.spec
     is_same = {
         'data': spec.data.get(split) == other.data.get(split),
+        # Corruptions of small images are milder.
+        'size of images': spec.inputs['image'].shape == other.inputs['image'].shape,
         'classes': spec.class_names == other.class_names,
         'metric': measured.metric == reference.metric,
     }
@@ -83,7 +87,7 @@ def require_same_data(measured: Measured, reference: Measured, split: Split) -> 
         if not same:
             raise UserError(
                 f'--reference={reference.name}: expected the {what} of {measured.name}. Give a '
-                'run on the same data.'
+                'run on the same data and size.'
             )
 
 
@@ -151,14 +155,26 @@ def _corrupting(
 
     def corrupted(state: TrainState, batch: Batch) -> Batch:
         index = jnp.asarray(rows, jnp.int32)[batch['index']]
-        images = corrupt(key, batch['image'], index)
+        images = corrupt(key, batch['image'], index, visible_of(batch))
         return evaluate(state, {**batch, 'image': images})
 
     return corrupted
 
 
+def visible_of(batch: Batch) -> Bool[np.ndarray, 'b h w 1']:
+    """True for the pixels of the images, and False for the padding of a letterbox."""
+    names = [name for name in ('image', 'warp', 'original_size') if name in batch]
+    return finding.visible_pixels({name: np.asarray(batch[name]) for name in names})
+
+
 def corrupt_batch(
-    key: jax.Array, images: Pixels, index: Int[Array, 'b'], *, name: str, severity: int
+    key: jax.Array,
+    images: Pixels,
+    index: Int[Array, 'b'],
+    visible: Bool[Array | np.ndarray, 'b h w 1'],
+    *,
+    name: str,
+    severity: int,
 ) -> Pixels:
     """Corrupt 8-bit images, each by its own random key.
 
@@ -168,6 +184,7 @@ def corrupt_batch(
         key: key of the seed.
         images: [B, H, W, C] in [0, 255].
         index: the row of each image in its split.
+        visible: False for padding, which stays as it is.
         name: the corruption.
         severity: 1 to 5.
 
@@ -177,4 +194,5 @@ def corrupt_batch(
     image_keys = keys.per_example(keys.stream(key, f'corrupt {name}'), index)
     corrupt = functools.partial(published.corrupt, name=name, severity=severity)
     corrupted = jax.vmap(corrupt)(image_keys, color.to_float(images))
-    return jnp.round(255 * corrupted).astype(jnp.uint8)
+    rounded = jnp.round(255 * corrupted).astype(jnp.uint8)
+    return jnp.where(visible, rounded, images)

@@ -27,13 +27,14 @@ exit codes:
 import argparse
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxvision.cli import invocation
 from jaxvision.cli.explain import activations, check, report, subjects
 from jaxvision.cli.explain.baselines import NAMES as BASELINES
 from jaxvision.cli.explain.explainer import Explainer
-from jaxvision.cli.explain.methods import ACTIVATION, METHODS, Settings
+from jaxvision.cli.explain.methods import ACTIVATION, METHODS, USERS, Settings
 from jaxvision.cli.predict import model, weights
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import misplaced, names_given, options_given
@@ -96,8 +97,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         '--examples',
         type=int,
         metavar='N',
-        default=64,
-        help='examples of the evaluation split for --check (%(default)s)',
+        default=None,
+        help='examples of the evaluation split for --check (64)',
     )
     _add_settings(parser)
     weights.add_arguments(parser)
@@ -110,14 +111,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--layer',
         metavar='NAME',
-        default='',
+        default=None,
         help='intermediate for class activation maps (the last feature map; of a ViT, the '
         'last block but one)',
     )
     group.add_argument(
         '--baseline',
         metavar='NAMES',
-        default='',
+        default=None,
         help=f'shown instead of hidden pixels: {", ".join(BASELINES)}, or several joined by '
         '+, over which maps are averaged (mean; black+white for integrated gradients)',
     )
@@ -125,7 +126,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         '--samples',
         type=int,
         metavar='N',
-        default=0,
+        default=None,
         help='masks of RISE and Shapley values (1000), noisy copies of SmoothGrad (16), '
         'images of a class of activation (4)',
     )
@@ -133,16 +134,15 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         '--steps',
         type=int,
         metavar='N',
-        default=256,
-        help='steps of activation (%(default)s)',
+        default=None,
+        help='steps of activation (256)',
     )
     group.add_argument(
         '--parts',
         type=int,
         metavar='N',
-        default=7,
-        help='cells along each side of an image for occlusion, RISE and Shapley values '
-        '(%(default)s)',
+        default=None,
+        help='cells along each side of an image for occlusion, RISE and Shapley values (7)',
     )
     group.add_argument(
         '--batch_size',
@@ -166,10 +166,10 @@ def _run(arguments: argparse.Namespace) -> int:
         opened,
         subjects.of_model(opened, arguments.target),
         Settings(
-            layer=arguments.layer,
-            baseline=arguments.baseline,
-            samples=_samples(arguments.samples),
-            parts=arguments.parts,
+            layer=arguments.layer or '',
+            baseline=arguments.baseline or '',
+            samples=_samples(arguments.samples or 0),
+            parts=arguments.parts or 7,
             batch_size=arguments.batch_size,
             seed=arguments.seed,
         ),
@@ -179,7 +179,7 @@ def _run(arguments: argparse.Namespace) -> int:
             out=Path(arguments.out),
             classes=arguments.target,
             images=arguments.samples or 4,
-            steps=arguments.steps,
+            steps=arguments.steps or 256,
         )
         return activations.run(explainer, request)
     number = arguments.most or explainer.subject.default_number
@@ -190,11 +190,13 @@ def _run(arguments: argparse.Namespace) -> int:
             workdir=Path(arguments.workdir),
             out=Path(arguments.out),
             methods=methods,
-            examples=arguments.examples,
+            examples=arguments.examples or 64,
             targets=number,
         )
         return check.run(explainer, request)
-    methods = methods or _default_methods(opened)
+    if not methods:
+        methods = _default_methods(opened)
+        _require_users(arguments, methods)
     for method in methods:
         explainer.check(method)
     request = report.Request(
@@ -223,7 +225,18 @@ def _check(arguments: argparse.Namespace) -> None:
         ('steps', 1),
         ('seed', 0),
     ):
-        Field(least, '', least=least).check(f'--{name}', getattr(arguments, name))
+        value = getattr(arguments, name)
+        if value is not None:
+            Field(least, '', least=least).check(f'--{name}', value)
+    if arguments.examples is not None and not arguments.check:
+        raise UserError(
+            f'--examples={arguments.examples}: expected only with --check. Remove --examples.'
+        )
+    methods = _methods(arguments)
+    if arguments.check:
+        methods = methods or tuple(METHODS)
+    if methods:
+        _require_users(arguments, methods)
     if not arguments.out:
         raise UserError('--out=: expected a folder. Give --out DIR.')
     if arguments.workdir is not None and not Path(arguments.workdir).exists():
@@ -231,6 +244,29 @@ def _check(arguments: argparse.Namespace) -> None:
             f'--workdir={arguments.workdir}: expected a run or an exported model. The file '
             'or folder does not exist.'
         )
+
+
+def _require_users(arguments: argparse.Namespace, methods: Sequence[str]) -> None:
+    """Check that a method uses each argument that only some methods use.
+
+    Args:
+        arguments: of the command line; None: not given.
+        methods: names of the methods.
+
+    Raises:
+        UserError: The argument would do nothing.
+    """
+    if not {*METHODS, ACTIVATION} >= set(methods):
+        return  # The unknown method is the mistake, which `Explainer.check` names.
+    for name, users in USERS.items():
+        value = getattr(arguments, name)
+        # Deletion and insertion of --check use the baseline too.
+        is_used = set(users) & set(methods) or (name == 'baseline' and arguments.check)
+        if value is not None and not is_used:
+            raise UserError(
+                f'--{name}={value}: expected only with a method that uses it: '
+                f'{", ".join(users)}. Remove --{name}, or choose one of them.'
+            )
 
 
 def _methods(arguments: argparse.Namespace) -> tuple[str, ...]:

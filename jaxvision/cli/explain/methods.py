@@ -95,6 +95,21 @@ METHODS = {
     ),
 }
 
+# Methods that use each argument. --check without methods has all but activation.
+USERS = {
+    'layer': [name for name, each in METHODS.items() if each.needs == 'layer'],
+    'baseline': [
+        'integrated_gradients',
+        *(name for name, each in METHODS.items() if each.needs == 'score'),
+    ],
+    'samples': [
+        *(name for name, each in METHODS.items() if each.samples),
+        ACTIVATION,
+    ],
+    'steps': [ACTIVATION],
+    'parts': [name for name, each in METHODS.items() if each.needs == 'score'],
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

@@ -240,6 +240,20 @@ def visible_part(example: Example) -> tuple[slice, slice]:
     return slice(low[0], high[0]), slice(low[1], high[1])
 
 
+def visible_pixels(examples: Records) -> Bool[np.ndarray, 'b h w 1']:
+    """True for the pixels of the user's images, and False for their padding.
+
+    Args:
+        examples: prepared examples, {name: array [B, ...]}, see `visible_part`.
+    """
+    visible = np.zeros((*examples['image'].shape[:3], 1), bool)
+    for number in range(len(visible)):
+        example = {name: values[number] for name, values in examples.items()}
+        rows, columns = visible_part(example)
+        visible[number, rows, columns] = True
+    return visible
+
+
 @dataclasses.dataclass(frozen=True)
 class _Seen:
     """The detections of one view of an image.

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,7 +97,12 @@ def test_noise_belongs_to_the_row_and_not_to_the_batch():
 
     def noise(rows, severity):
         corrupted = measured.corrupt_batch(
-            key, images[: len(rows)], rows, name='gaussian_noise', severity=severity
+            key,
+            images[: len(rows)],
+            rows,
+            jnp.ones((len(rows), 8, 8, 1), bool),
+            name='gaussian_noise',
+            severity=severity,
         )
         assert corrupted.dtype == jnp.uint8
         return np.asarray(corrupted).astype(int) - 128
@@ -106,6 +112,30 @@ def test_noise_belongs_to_the_row_and_not_to_the_batch():
     assert (first[0] != first[1]).any()
     # Std 0.04 and 0.1; rounding to 8 bits moves a value by half a step at most.
     assert np.abs(noise(rows, 5) / 2.5 - first).max() <= 0.5 + 0.5 / 2.5
+
+
+def test_the_padding_of_a_letterbox_stays_as_it_is():
+    """An image of 4 x 6 pixels on the canvas of 8 x 8, with padding to its right and below."""
+    import jax
+    import jax.numpy as jnp
+
+    batch = {
+        'image': np.full((1, 8, 8, 1), 114, np.uint8),
+        'warp': np.array([[[1, 0, 0], [0, 1, 0]]], np.float32),
+        'original_size': np.array([[4, 6]], np.int32),
+    }
+    visible = measured.visible_of(batch)
+    corrupted = measured.corrupt_batch(
+        jax.random.key(0),
+        jnp.asarray(batch['image']),
+        jnp.zeros(1, jnp.int32),
+        visible,
+        name='brightness',
+        severity=5,
+    )
+    expected = np.zeros((8, 8), bool)
+    expected[:4, :6] = True
+    np.testing.assert_array_equal(np.asarray(corrupted)[0, ..., 0] != 114, expected)
 
 
 def test_the_corruption_error_is_a_ratio_of_sums():
@@ -143,3 +173,16 @@ def test_a_mistake_is_one_line(corrupt, tmp_path, arguments, message):
 def test_another_task_or_reference_is_refused(fake, trained):
     with pytest.raises(UserError, match='expected a run of classification, detection'):
         measured.open_run('--workdir', str(fake('upscaler')), 'last', 'test')
+
+
+def test_a_reference_that_sees_images_of_another_size_is_refused():
+    def measured_at(side):
+        inputs = {'image': SimpleNamespace(shape=(side, side, 1))}
+        spec = SimpleNamespace(data={'test': 'hash'}, class_names=('a',), inputs=inputs)
+        return SimpleNamespace(
+            name=f'runs/{side}', metric='top1', run=SimpleNamespace(spec=spec)
+        )
+
+    measured.require_same_data(measured_at(8), measured_at(8), 'test')
+    with pytest.raises(UserError, match=r'runs/16: expected the size of images of run'):
+        measured.require_same_data(measured_at(8), measured_at(16), 'test')

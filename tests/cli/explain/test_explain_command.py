@@ -125,6 +125,14 @@ def test_images_of_a_class_are_made_without_a_file(explain, trained, tmp_path):
         (['--baseline', 'gray', '--method', 'rise'], "Did you mean 'grey'?"),
         (['--check'], 'expected --workdir RUN and no FILE'),
         (['--parts', '1'], '--parts=1'),
+        (
+            ['--steps', '9'],
+            '--steps=9: expected only with a method that uses it: activa',
+        ),
+        (['--parts', '4', '--method', 'gradient'], 'uses it: occlusion, rise, shapley'),
+        (['--parts', '4'], '--parts=4: expected only with a method'),
+        (['--samples', '4', '--method', 'grad_camm'], "--method='grad_camm'"),
+        (['--examples', '4'], '--examples=4: expected only with --check'),
         (['--model', 'resnet:50'], '--model: expected only with --weights'),
     ],
 )
