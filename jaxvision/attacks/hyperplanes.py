@@ -46,8 +46,8 @@ def step_to_hyperplane(
         along = length[:, None, None, None] * speeds
         is_free = (along < room) & (speeds > 0)
         reached = jnp.where(is_free, along, room) * jnp.abs(slopes)
-        missing = jnp.abs(values) - reached.sum(_PIXELS)
-        rate = jnp.where(is_free, rates, 0).sum(_PIXELS)
+        missing = jnp.abs(values) - _total(reached)
+        rate = _total(jnp.where(is_free, rates, 0))
         more = jnp.where(rate > 0, missing / jnp.where(rate > 0, rate, 1), 0)
         return rounds + 1, length + jnp.maximum(more, 0), more
 
@@ -74,3 +74,13 @@ def free_step_to_hyperplane(
     rate = (scaled * directions).sum(_PIXELS, keepdims=True) * largest
     length = -values[:, None, None, None] / jnp.where(rate > 0, rate, 1)
     return jnp.where(rate > 0, length * directions, 0)
+
+
+def _total(images: Images) -> PerExample:
+    """The sum of the pixels of each image.
+
+    On a CPU a matrix product adds many pixels at once, and a reduction one after another.
+    """
+    rows = images.reshape(len(images), -1)
+    ones = jnp.ones(rows.shape[1], rows.dtype)
+    return jnp.matmul(rows, ones, precision=jax.lax.Precision.HIGHEST)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -17,43 +17,49 @@ from jaxvision.cli.attack.request import Request
 from jaxvision.cli.pixel_classifiers import as_pixels
 from jaxvision.cli.progress import Progress
 from jaxvision.cli.stored import Batches
+from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Json, Records
 from jaxvision.viz import figures, robustness
 from jaxvision.viz.tables import Table
 
 Images = Float[np.ndarray, 'n h w c']
+# `(original images, images of the largest radius, the same in 8 bits) -> further results`
+Finish = Callable[[Ascended, Ascended, np.ndarray], Json]
 
 
-def evaluate(request: Request) -> Json:
-    """Attack images of a split, print a table, and write pictures.
+def evaluate(
+    examples: MeasuredExamples, origin: str, finish: Finish | None = None
+) -> Json:
+    """Attack images, print a table, and write pictures.
 
     The images of one radius are those of a smaller one where these have the larger loss, so that
     losses never fall with the radius. A killed evaluation of the same request goes on after
     its last batch.
 
     Args:
-        request: of a task with `inference_loss`.
+        examples: the images with their truth, of a task with `inference_loss`.
+        origin: of the images, for the heading, such as 'test'.
+        finish: called with the largest radius; adds to the report.
 
     Returns:
         The report, as it is in OUT/attack.json.
-
-    Raises:
-        UserError: The split does not exist or cannot be read.
     """
     start = time.monotonic()
+    request = examples.request
     settings = request.settings
     arguments = request.arguments()
-    examples = MeasuredExamples.read(request)
-    batches, folder = stored.open_batches(request.out, arguments)
     originals = examples.arrays['image']
+    pixels = {'pixels': content_hash(originals)}
+    batches, folder = stored.open_batches(request.out, arguments | pixels)
     metrics, records = examples.measure(originals)
     _draw_figures(examples, 'clean', records, originals)
     metric = examples.task.best.removeprefix('-')
-    attacked = _unchanged(examples)
-    clean = {'loss': _mean(attacked.losses), 'metrics': _finite(metrics)}
+    unchanged = _unchanged(examples)
+    attacked = unchanged
+    clean = {'loss': _mean(unchanged.losses), 'metrics': _finite(metrics)}
     rows = []
     table = Table('eps', settings.texts)
-    _print_heading(request, len(examples), metric, metrics)
+    _print_heading(examples, origin, metric, metrics)
     for eps, text in zip(settings.eps, settings.texts, strict=True):
         attacked = _attack(examples, eps, text, attacked, batches)
         rounded = _rounded(request, attacked.images, originals, eps)
@@ -84,6 +90,8 @@ def evaluate(request: Request) -> Json:
         'seconds': round(time.monotonic() - start, 1),
         'index': examples.rows.tolist(),
     }
+    if finish:
+        report |= finish(unchanged, attacked, rounded)
     if request.pictures and len(rows) > 1:
         _draw_curve(request, report)
     stored.remove(folder)
@@ -180,12 +188,13 @@ def _finite(metrics: Mapping[str, float]) -> Json:
 
 
 def _print_heading(
-    request: Request, count: int, metric: str, metrics: Mapping[str, float]
+    examples: MeasuredExamples, origin: str, metric: str, metrics: Mapping[str, float]
 ) -> None:
+    request = examples.request
     settings = request.settings
     print(
         f'{request.victim.name}, checkpoint {request.victim.step}: {metric} '
-        f'{metrics[metric]:.4f} on {count:,} images of {request.split}'
+        f'{metrics[metric]:.4f} on {len(examples):,} images of {origin}'
     )
     print(
         f'attack {settings.attack} ({settings.norm}) on the loss of the task: '

@@ -7,6 +7,7 @@ examples:
   jaxvision attack --workdir runs/cnn --eps 8/255 --source runs/resnet
   jaxvision attack --workdir runs/cnn --eps 8/255 --target dog photo.jpg scans/
   jaxvision attack --workdir runs/detection --eps 2/255,8/255 --steps 20 --examples 100
+  jaxvision attack --workdir runs/detection --eps 8/255 street.jpg
 
 attacks:
   auto       the minimum over APGD with the cross-entropy, APGD and FAB towards each of nine
@@ -25,11 +26,11 @@ A robust accuracy counts an image only if the classifier is right about it befor
 attack. It is an upper bound. OUT gets attack.json and pictures. A killed evaluation goes on when
 it is started again with the same arguments.
 
-Without FILE images of a split are attacked. With FILE your images are attacked, from the class that
-the run predicts.
+Without FILE images of a split are attacked. With FILE your images are attacked, from the class, the
+objects or the classes of pixels that the run predicts.
 
 A detector or a segmenter is attacked by pgd on its own loss. The report has its metrics, such as AP
-or mIoU, without and with the attack. It takes no --target, --source or FILE.
+or mIoU, without and with the attack. It takes no --target and no --source.
 
 exit codes:
   0    done
@@ -212,20 +213,20 @@ def _attack_classifier(options: argparse.Namespace) -> tuple['Request', Json]:
 
 
 def _attack_by_loss(options: argparse.Namespace) -> tuple['Request', Json]:
-    """Attack a detector or a segmenter on a split."""
+    """Attack a detector or a segmenter, on a split or on files of the user."""
     from jaxvision.cli import stored
-    from jaxvision.cli.attack import by_loss, victim
+    from jaxvision.cli.attack import by_loss, files_by_loss, victim
+    from jaxvision.cli.attack.measured_examples import MeasuredExamples
     from jaxvision.cli.attack.request import Request
 
     opened = victim.open_with_loss(options.workdir, options.step)
     task = opened.run.config.task.name
-    for name in ('files', 'target', 'source'):
+    for name in ('target', 'source'):
         value = getattr(options, name)
         if value:
-            title = 'FILE' if name == 'files' else f'--{name}'
             raise UserError(
-                f'{title}={value}: expected only with a classifier, and the task is {task}. '
-                f'Remove {title}.'
+                f'--{name}={value}: expected only with a classifier, and the task is {task}. '
+                f'Remove --{name}.'
             )
     settings = _settings_maker(options, BY_LOSS)(target=None)
     request = Request(
@@ -238,8 +239,13 @@ def _attack_by_loss(options: argparse.Namespace) -> tuple['Request', Json]:
         pictures=not options.no_pictures,
     )
     stored.check_replaceable(request.out, NAME)
+    if options.files:
+        paths = _find(options.files, request.out)
+        request.out.mkdir(parents=True, exist_ok=True)
+        return request, files_by_loss.attack(request, paths)
     request.out.mkdir(parents=True, exist_ok=True)
-    return request, by_loss.evaluate(request)
+    examples = MeasuredExamples.read(request)
+    return request, by_loss.evaluate(examples, request.split)
 
 
 def _settings_maker(

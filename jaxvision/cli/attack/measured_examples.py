@@ -32,12 +32,14 @@ class MeasuredExamples:
         arrays: prepared examples, {name: array [N, ...]}. 'index' is the place in `source`.
         source: the chosen examples of the split, with their annotations.
         evaluate: the map of the evaluation, compiled.
+        rows: the row of each example in the split, on which its random numbers depend.
     """
 
     request: Request
     arrays: Records
     source: Source
     evaluate: Evaluate
+    rows: Int[np.ndarray, 'n']
 
     @classmethod
     def read(cls, request: Request) -> 'MeasuredExamples':
@@ -49,11 +51,13 @@ class MeasuredExamples:
         opened = request.victim.run
         split = request.split
         arrays = runs.read_prepared(request.victim, split, request.count)
+        rows = runs.rows_of(request.victim, split, request.count)
         return cls(
             request=request,
             arrays=arrays,
             source=evaluation.selected(opened.sources[split], split, request.count),
             evaluate=jax.jit(opened.task.main.evaluate),
+            rows=rows[arrays['index']],
         )
 
     def __len__(self) -> int:
@@ -68,13 +72,6 @@ class MeasuredExamples:
     def task(self) -> Task:
         """The task of the run."""
         return self.run.task
-
-    @property
-    def rows(self) -> Int[np.ndarray, 'n']:
-        """The row of each example in the split."""
-        request = self.request
-        rows = runs.rows_of(request.victim, request.split, request.count)
-        return rows[self.arrays['index']]
 
     @property
     def example_keys(self) -> Key[jax.Array, 'n']:

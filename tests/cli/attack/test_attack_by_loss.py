@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.untrained import save_untrained
+from PIL import Image
 
 from jaxvision.attacks import ascent
 from jaxvision.cli import stored
@@ -192,7 +193,9 @@ def test_only_pixels_of_the_image_may_change():
         ),
         'original_size': np.array([[20, 40], [10, 10]]),
     }
-    examples = MeasuredExamples(request=None, arrays=arrays, source=None, evaluate=None)
+    examples = MeasuredExamples(
+        request=None, arrays=arrays, source=None, evaluate=None, rows=np.arange(2)
+    )
     free = examples.free(np.array([0, 1]))
     assert free[0, 2:7].all() and free[0].sum() == 50
     assert free[1].all()
@@ -202,7 +205,7 @@ def test_a_mistake_is_one_line(attack, segmenter, fake):
     cases = [
         (segmenter, ['--attack', 'auto'], "--attack='auto'"),
         (segmenter, ['--target', '1'], '--target=1: expected only with a classifier'),
-        (segmenter, ['photo.png'], 'FILE='),
+        (segmenter, ['none.png'], 'none.png'),
         (segmenter, ['--source', segmenter], '--source='),
         (fake('upscaler'), [], 'a detector or a segmenter, and its task is'),
     ]
@@ -211,3 +214,47 @@ def test_a_mistake_is_one_line(attack, segmenter, fake):
         assert code == 2
         assert message in err
         assert err.count('\n') == 1
+
+
+def test_files_of_a_user_are_attacked_from_what_the_detector_finds(
+    attack, detector, tmp_path
+):
+    (detector / 'calibration.json').write_text('{"score": 1e-6}')
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (32, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'wide.png')
+    (tmp_path / 'broken.png').write_text('no image')
+    arguments = ('--eps', '8/255', '--steps', 3, '--out', 'out', '--no_pictures')
+    code, out, err = attack(detector, *arguments, 'wide.png', 'broken.png')
+    (detector / 'calibration.json').unlink()
+    assert code == 1, err
+    report = json.loads((tmp_path / 'out' / 'attack.json').read_text())
+    wide, broken = report['files']
+    assert 'error' in broken and 'not attacked' in out
+    assert wide['adversarial_loss'] >= wide['loss']
+    assert 0 <= wide['kept'] <= 1
+    # The predictions for the original are its truth.
+    assert report['clean']['metrics']['ap'] == pytest.approx(1)
+    # The padding of the letterbox is left out.
+    with Image.open(wide['picture']) as picture:
+        change = np.asarray(picture).astype(int) - pixels
+    assert np.abs(change).max() <= 8
+    code, _, err = attack(detector, *arguments[:-1], 'wide.png', '--out', 'other')
+    assert code == 2 and 'the run finds none' in err and err.count('\n') == 1
+
+
+def test_a_segmenter_keeps_fewer_pixels_of_a_file_under_attack(
+    attack, segmenter, tmp_path
+):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'noise.png')
+    arguments = ('--steps', 3, '--batch_size', 2, '--out', 'out', '--no_pictures')
+    code, _, err = attack(segmenter, '--eps', '0.1', *arguments, 'noise.png')
+    assert code == 0, err
+    report = json.loads((tmp_path / 'out' / 'attack.json').read_text())
+    (entry,) = report['files']
+    assert entry['adversarial_loss'] > entry['loss'] and entry['kept'] < 1
+    assert report['clean']['metrics']['miou'] == 1
+    code, _, err = attack(segmenter, '--eps', '0.1,0.2', *arguments, 'noise.png')
+    assert code == 2 and 'expected one size for your files' in err
