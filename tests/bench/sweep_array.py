@@ -59,7 +59,7 @@ def start_task(options, folder, tools, number):
 def signal_task(trial, tools):
     """Send SIGTERM to the command of the task when its trial has saved a checkpoint."""
     while not list((trial / 'checkpoints').glob('[0-9]*')):
-        time.sleep(0.02)
+        time.sleep(0.05)
     os.kill(int((tools / 'srun.pid').read_text()), signal.SIGTERM)
 
 

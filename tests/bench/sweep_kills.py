@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -49,18 +50,27 @@ def start(words):
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def run_with_kills(words, folder, kills, spacing, rng):
-    """Run a sweep with kills, `spacing` seconds apart in the mean; returns what was killed."""
+def run_with_kills(words, folder, options, rng):
+    """Run a sweep with kills; returns what was killed.
+
+    Kills are spread over the first four fifths of the trials, at random moments of them.
+    """
     moments = []
+    finished = sorted(
+        rng.uniform(0, 0.8 * options.trials) for _ in range(options.kills)
+    )
     parent = start(words)
     while True:
-        wait = rng.uniform(0, 2 * spacing)
+        wait = rng.uniform(0, 2 * options.spacing)
         try:
             code = parent.wait(wait)
         except subprocess.TimeoutExpired:
-            if len(moments) >= kills:
+            ended = len(list(folder.glob('trials/*/result.json')))
+            if len(moments) == len(finished) or ended < finished[len(moments)]:
                 continue
             trials = sweep_processes.of_trials(folder)
+            if not trials and rng.random() < 0.8:
+                continue  # The parent is starting. Few kills hit that.
             if trials and rng.random() < 0.5:
                 victim = rng.choice(trials)
                 with contextlib.suppress(ProcessLookupError):
@@ -108,25 +118,27 @@ def main():
     parser.add_argument('--workers', type=int, default=3)
     parser.add_argument('--kills', type=int, default=20)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--spacing', type=float, help='seconds between two kills')
+    parser.add_argument(
+        '--spacing', type=float, default=2.0, help='mean seconds before a kill'
+    )
     parser.add_argument('--folder', type=Path)
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix='sweep-kills-'))
     begin = time.monotonic()
     # Another number of workers must not change anything either.
     assert start(command(options, folder / 'whole', 2)).wait() == 0
-    seconds = time.monotonic() - begin
-    print(f'undisturbed: {seconds:.0f} s', flush=True)
-    spacing = options.spacing or seconds / (2 * options.kills)
+    print(f'undisturbed: {time.monotonic() - begin:.0f} s', flush=True)
     rng = random.Random(options.seed)
     words = command(options, folder / 'killed', options.workers)
-    moments = run_with_kills(words, folder / 'killed', options.kills, spacing, rng)
+    moments = run_with_kills(words, folder / 'killed', options, rng)
     whole = outcome(folder / 'whole')
     killed = outcome(folder / 'killed')
     assert whole.keys() == killed.keys(), whole.keys() ^ killed.keys()
     differing = [name for name in whole if whole[name] != killed[name]]
     kinds = {kind: moments.count(kind) for kind in ('parent', 'trial')}
     print(f'{len(whole)} trials, killed: {kinds}, differing: {differing or "none"}')
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f'{used.ru_utime + used.ru_stime:.0f} CPU s of the processes that ended')
     sys.exit(bool(differing))
 
 

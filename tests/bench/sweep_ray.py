@@ -113,8 +113,8 @@ def saved_trial(node):
         if 'jaxvision.cli.sweep.process' not in words:
             continue
         folder = Path(words[words.index('jaxvision.cli.sweep.process') + 1])
-        checkpoints = list((folder / 'checkpoints').glob('[0-9]*'))
-        if checkpoints and not (folder / 'result.json').exists():
+        steps = [path.name for path in (folder / 'checkpoints').glob('*')]
+        if any(map(str.isdigit, steps)) and not (folder / 'result.json').exists():
             return folder
     return None
 
@@ -198,10 +198,13 @@ def main():
                 for path in sorted((folder / name).glob('trials/*/result.json'))
             ]
             ended = sum('end' in each for each in lengths)
-            where = lost.name if lost else 'none'
+            resumed = ''
+            if lost:
+                lines = (lost / 'log.txt').read_text().splitlines()
+                resumed = ', '.join(line for line in lines if 'resuming' in line)
             print(
-                f'{name}: {len(lengths)} trials, {ended} to the end, trial {where} ran on the '
-                f'lost node, differing: {different or "none"}',
+                f'{name}: {len(lengths)} trials, {ended} to the end, on the lost node: trial '
+                f'{lost and lost.name} ({resumed}), differing: {different or "none"}',
                 flush=True,
             )
     finally:

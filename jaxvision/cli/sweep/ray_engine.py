@@ -11,6 +11,7 @@ import importlib.util
 import json
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ _VARIABLES = {
     'RAY_AIR_NEW_OUTPUT': '0',
     'RAY_USAGE_STATS_ENABLED': '0',
 }
+# Read by Ray in the process that starts a trial. The process of the trial notices the end of the
+# other one, saves and stops.
+_WORKER_VARIABLES = {'RAY_kill_child_processes_on_worker_exit': '0'}
 
 
 class Trials(Protocol):
@@ -213,16 +217,34 @@ def connect(address: str) -> None:
     import ray
 
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        _check_open(address)
+        ray.init(
+            address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={'env_vars': _WORKER_VARIABLES},
+        )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise UserError(
             f'--address={address}: expected a running Ray cluster with the versions of this '
-            'machine. Start one with `ray start --head`, or give its HOST:PORT. Ray says: '
+            'machine. Start one with `ray start --head`, or give its HOST:PORT. The error: '
             f'{first_line}'
         ) from error
     # Restarts and retries are no matter of the user.
     logging.getLogger('ray').setLevel(logging.CRITICAL)
+
+
+def _check_open(address: str) -> None:
+    """Raise an OSError if HOST:PORT does not answer, since Ray tries for minutes."""
+    from ray.util import get_node_ip_address
+
+    host, colon, port = address.rpartition(':')
+    if host in ('localhost', '127.0.0.1'):
+        # Ray listens on an address that other machines see.
+        host = get_node_ip_address()
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def train(settings: Json) -> None:

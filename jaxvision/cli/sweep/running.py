@@ -63,6 +63,9 @@ def run(sweep: Sweep, request: Request) -> bool:
     from jaxvision.train import processes
 
     progress = Progress(sweep)
+    if request.address:
+        # Before the signals are handled here, because Ray also sets a handler.
+        ray_engine.connect(request.address)
     with processes.stop_signal() as asked:
         engine = _engine(sweep, request, lambda: asked(0))
         if request.trial is not None:
@@ -84,11 +87,10 @@ def run(sweep: Sweep, request: Request) -> bool:
 
 
 def _engine(sweep: Sweep, request: Request, asked: Callable[[], bool]) -> Engine:
-    """Make the engine of a sweep, and connect to the cluster of one on Ray."""
+    """Make the engine of a sweep."""
     threads = max(1, sweep.config.parallel.cpu_devices)
     if not request.address:
         return Pool(request.workers or default_workers(threads), threads, asked)
-    ray_engine.connect(request.address)
     return RayEngine(
         folder=sweep.folder, workers=request.workers, threads=threads, asked=asked
     )

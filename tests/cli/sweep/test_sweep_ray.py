@@ -177,15 +177,15 @@ def test_points_of_a_searcher_are_tried_once_and_their_scores_told(
 def test_early_stopping_goes_on_with_all_results_and_ends_once(stub_sweep, stub_pool):
     rungs = Rungs(3, (100, 300))
     texts = {'optimizer.lr': 'log(1e-4,1)'}
-    whole = stub_sweep('whole', rungs=rungs, trials=9, texts=texts)
+    whole = stub_sweep('whole', rungs=rungs, trials=6, texts=texts)
     assert schedule.run(whole, stub_pool(), ignore)
-    sweep = stub_sweep(rungs=rungs, trials=9, asynchronous=True, texts=texts)
+    sweep = stub_sweep(rungs=rungs, trials=6, asynchronous=True, texts=texts)
     ends = []
 
     def ended(job, record):
         ends.append((job.folder.name, job.until))
 
-    assert not asynchronous.run(sweep, Engine(stub_pool(), most=4), ended)
+    assert not asynchronous.run(sweep, Engine(stub_pool(), most=3), ended)
     assert not schedule.is_over(sweep)
     assert asynchronous.run(sweep, Engine(stub_pool()), ended)
     assert len(set(ends)) == len(ends)
@@ -197,7 +197,7 @@ def test_early_stopping_goes_on_with_all_results_and_ends_once(stub_sweep, stub_
         for until in record.evaluations.keys() & other.evaluations.keys():
             assert record.evaluations[until] == other.evaluations[until]
     best = halving.ranked(
-        schedule.scores(sweep, schedule.read(sweep), list(range(9)), 'end')
+        schedule.scores(sweep, schedule.read(sweep), list(range(6)), 'end')
     )
     assert best[0] == report.best(whole) == report.best(sweep)
     running.finish(sweep)
