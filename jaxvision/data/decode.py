@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import math
 import os
@@ -111,10 +112,7 @@ def random_resized_crop(
         Unreadable: The image is damaged, in no known format, or too large. Damaged rows
             below the crop are not noticed, unless the file is cut off.
     """
-
-    def choose(height: int, width: int) -> Box:
-        return crop_box(rng, height, width, scale, ratio)
-
+    choose = functools.partial(crop_box, rng, scale=scale, ratio=ratio)
     return _resized_crop(image, choose, size, channels)
 
 
@@ -136,14 +134,15 @@ def resize_center_crop(
         Unreadable: The image is damaged, in no known format, or too large. Damaged rows
             below the crop are not noticed, unless the file is cut off.
     """
-
-    def choose(height: int, width: int) -> Box:
-        side = max(1, round(fraction * min(height, width)))
-        top = (height - side) // 2
-        left = (width - side) // 2
-        return top, left, side, side
-
+    choose = functools.partial(_central_square, fraction)
     return _resized_crop(image, choose, size, channels)
+
+
+def _central_square(fraction: float, height: int, width: int) -> Box:
+    side = max(1, round(fraction * min(height, width)))
+    top = (height - side) // 2
+    left = (width - side) // 2
+    return top, left, side, side
 
 
 def stretch(image: Encoded, size: int, channels: int) -> Square:
@@ -157,11 +156,11 @@ def stretch(image: Encoded, size: int, channels: int) -> Square:
     Raises:
         Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
     """
+    return _resized_crop(image, _whole, size, channels)
 
-    def choose(height: int, width: int) -> Box:
-        return 0, 0, height, width
 
-    return _resized_crop(image, choose, size, channels)
+def _whole(height: int, width: int) -> Box:
+    return 0, 0, height, width
 
 
 def thumbnail(image: Encoded, channels: int, most: int) -> UInt8[np.ndarray, 'h2 w2 c']:
