@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-import operator
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -101,18 +101,19 @@ class Window:
 
         Taps are in the order of a flattened kernel: the last axis varies fastest.
         """
-        out = self.output_size(image.shape[1:-1])
+        batch, *space, channels = image.shape
+        out = self.output_size(tuple(space))
         padded = jnp.pad(image, [(0, 0), *self.pads, (0, 0)])
-        taps = np.ndindex(*self.size)
-        return [padded[:, *self._pixels(tap, out)] for tap in taps]
-
-    def _pixels(self, tap: Sizes, out: Sizes) -> list[slice]:
-        """Slices of the padded image under one tap."""
-        slices = []
-        for first, number, stride in zip(tap, out, self.strides, strict=True):
-            end = first + (number - 1) * stride + 1
-            slices.append(slice(first, end, stride))
-        return slices
+        strides = (1, *self.strides, 1)
+        patches = []
+        for tap in np.ndindex(*self.size):
+            axes = zip(tap, out, self.strides, strict=True)
+            ends = [first + (number - 1) * stride + 1 for first, number, stride in axes]
+            # Indices would take several times as long to trace.
+            patches.append(
+                lax.slice(padded, (0, *tap, 0), (batch, *ends, channels), strides)
+            )
+        return patches
 
 
 def convolve(
@@ -155,37 +156,69 @@ def convolve(
             f'batch_group_count={groups_of_batch}: expected 1. Leave it out.'
         )
     _check_channels_last(image.ndim, options.get('dimension_numbers'))
+    if not isinstance(padding, str):
+        padding = tuple(map(tuple, padding))
+    form = _form(
+        image.shape[1:],
+        kernel.shape,
+        tuple(strides),
+        padding,
+        in_loop,
+        forms.is_for_tflite(),
+        tuple(sorted(options.items())),
+    )
+    return form(image, kernel)
+
+
+# JAX traces a function once for each shape of its arguments, if it is the same object.
+@functools.cache
+def _form(
+    image_shape: Sizes,
+    kernel_shape: Sizes,
+    strides: Sizes,
+    padding: Padding,
+    in_loop: bool,
+    for_tflite: bool,
+    options: tuple[tuple[str, object], ...],
+) -> Callable[[Image, Kernel], Output]:
+    """Choose the form of a convolution.
+
+    Args:
+        image_shape: (*space, C_in).
+        kernel_shape: (*window, C_in / groups, C_out).
+        strides, padding, in_loop, options: of `convolve`.
+        for_tflite: whether TFLite must support the form.
+    """
+    arguments = dict(options)
     one_operation = partial(
         lax.conv_general_dilated,
         window_strides=strides,
         padding=padding,
-        **options,
+        **arguments,
     )
-    if _is_dilated(options) or _has_unusual(options):
-        return one_operation(image, kernel)
+    if _is_dilated(arguments) or _has_unusual(arguments):
+        return one_operation
 
-    space = image.shape[1:-1]
-    groups = options.get('feature_group_count', 1)
-    window = Window.of(kernel.shape[:-2], space, strides, padding)
+    *space, channels = image_shape
+    window = Window.of(kernel_shape[:-2], tuple(space), strides, padding)
+    groups = arguments.get('feature_group_count', 1)
     if groups > 1:
-        is_depthwise = groups == image.shape[-1] == kernel.shape[-1]
-        if not is_depthwise or forms.is_for_tflite():
-            return one_operation(image, kernel)
+        is_depthwise = groups == channels == kernel_shape[-1]
+        if not is_depthwise or for_tflite:
+            return one_operation
         taps = partial(sum_over_taps, window=window)
-        depthwise = forms.by_platform(cpu=taps, default=one_operation)
-        return depthwise(image, kernel)
+        return forms.by_platform(cpu=taps, default=one_operation)
 
-    precision = options.get('precision')
+    precision = arguments.get('precision')
     product = partial(matrix_product, window=window, precision=precision)
     if window.is_pointwise:
-        return product(image, kernel)
+        return product
     by_platform = forms.by_platform(cpu=product, default=one_operation)
-    if window.overhangs(space):
-        return by_platform(image, kernel)
-    if image.shape[-1] == 1 or in_loop or window.products(space) <= FEW:
-        differentiable = forms.differentiated_as(one_operation, by_platform)
-        return differentiable(image, kernel)
-    return one_operation(image, kernel)
+    if window.overhangs(tuple(space)):
+        return by_platform
+    if channels == 1 or in_loop or window.products(tuple(space)) <= FEW:
+        return forms.differentiated_as(one_operation, by_platform)
+    return one_operation
 
 
 def matrix_product(
@@ -249,8 +282,9 @@ def sum_over_taps(
     products = []
     for i, pixels in enumerate(window.patches(image)):
         weight = lax.slice_in_dim(weights, i, i + 1)
-        products.append(pixels * weight)
-    return functools.reduce(operator.add, products)
+        weight = lax.broadcast_in_dim(weight, pixels.shape, range(image.ndim))
+        products.append(lax.mul(pixels, weight))
+    return functools.reduce(lax.add, products)
 
 
 def _check_channels_last(
