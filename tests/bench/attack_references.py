@@ -54,9 +54,15 @@ def network(arguments):
         for part, array in layer.items():
             weights[f'weights/{name}/{part}'] = np.asarray(array)
     preprocessing = opened.run.spec.preprocessing
-    fgsm = functools.partial(pgd.fgsm, eps=EPS, keep='last')
-    outputs = fgsm(opened.logits, jnp.asarray(images), jnp.asarray(labels), None)
     all_keys = keys.per_example(jax.random.key(0), jnp.arange(len(images)))
+    outputs = pgd.fgsm(
+        opened.logits,
+        jnp.asarray(images),
+        jnp.asarray(labels),
+        all_keys,
+        eps=EPS,
+        keep='last',
+    )
     stages = {
         'pgd': [
             ensemble.Stage(

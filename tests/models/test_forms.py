@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers.random_weights import random_leaves
 
-from jaxvision.models.backbones import mobilenet_v2, resnet
+from jaxvision.models.backbones import lenet, mobilenet_v2, resnet
 from jaxvision.models.blocks import convolution, forms, pooling
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -191,3 +191,15 @@ def test_within_for_tflite_a_program_has_no_branch_and_one_depthwise_operation()
     gained = numbers(within)[CONVOLUTION] - numbers(before)[CONVOLUTION]
     assert gained == depthwise
     np.testing.assert_allclose(computed, expected, atol=1e-5)
+
+
+def test_lenet_takes_a_batch_of_unknown_size_as_exports_do():
+    (batch,) = jax.export.symbolic_shape('batch')
+    model = lenet.make('4-4-8', num_classes=3)
+
+    def images(count):
+        return jax.ShapeDtypeStruct((count, 8, 8, 1), jnp.float32)
+
+    variables = jax.eval_shape(model.init, jax.random.key(0), images(1))
+    logits, _ = jax.eval_shape(model.apply, variables, images(batch))
+    assert logits.shape == (batch, 3)

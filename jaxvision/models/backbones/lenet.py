@@ -56,7 +56,7 @@ class LeNet(nn.Module):
             )(x)
             x = nn.relu(x)
             intermediates[f'conv{number}'] = x
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         x = nn.Dense(
             self.hidden,
             kernel_init=layers.he_normal,

@@ -123,7 +123,7 @@ class Discriminator(nn.Module):
                 x = norm(name=f'norm{stage}')(x)
             x = nn.leaky_relu(x, 0.2)
             intermediates[f'stage{stage}'] = x
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         intermediates['pooled'] = x
         score = layers.projection_score(x, label, self.classes, self.param_dtype)
         return score, intermediates
