@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from jaxvision.core.automatic import with_defaults
 from jaxvision.core.config import check
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
@@ -139,6 +140,8 @@ def train_auxiliary(config: Config, workdir: Path) -> bool:
         config: the config of the run.
         workdir: the run folder.
     """
+    # No network depends on the numbers that a run finds for itself.
+    config = with_defaults(config)
     for network in auxiliary.trainings(config, workdir):
         processes.say(
             f'required network {network.name!r}, kept in {network.folder} when trained'
