@@ -46,3 +46,16 @@ def test_flags_that_say_how_many_devices_stay(flags, given, expected, monkeypatc
     config.parallel.cpu_devices = given
     runtime.split_cpu(config)
     assert os.environ['XLA_FLAGS'] == expected
+
+
+@pytest.mark.parametrize('cores, devices', [(1, 1), (2, 2), (6, 4), (64, 8)])
+def test_a_batch_that_is_found_later_fits_a_power_of_two_of_devices(
+    cores, devices, monkeypatch
+):
+    monkeypatch.setenv('XLA_FLAGS', '')
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: set(range(cores)))
+    config = configs.default('classification')
+    configs.override(config, 'data.batch_size', 'auto')
+    runtime.split_cpu(config)
+    expected = f'--xla_force_host_platform_device_count={devices}'
+    assert os.environ['XLA_FLAGS'] == expected
