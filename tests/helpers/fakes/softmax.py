@@ -12,6 +12,7 @@ from jaxvision.train import optimizers, update
 FIELDS = {
     'scale': Field(1.0, 'Factor of the loss, which may be infinite.'),
     'networks': Field(1, 'Number of networks that are trained in turn.'),
+    'salt': Field(0, 'Above 0: initialise at random, with this number in the key.'),
     'has_loss': Field(True, 'Whether the update reports a loss.'),
 }
 NAMES = ('model', 'critic')
@@ -24,9 +25,13 @@ def describe(config, source):
     )
 
 
-def losses(params, batch):
+def classify(params, batch):
     pixels = batch['image'].reshape(-1, 64) / 255
-    logits = jax.nn.log_softmax(pixels @ params['kernel'])
+    return jax.nn.log_softmax(pixels @ params['kernel'])
+
+
+def losses(params, batch):
+    logits = classify(params, batch)
     return -jnp.take_along_axis(logits, batch['label'][:, None], 1)[:, 0]
 
 
@@ -35,7 +40,11 @@ def make(config, spec):
     names = NAMES[: config.task.networks]
 
     def init(key, batch):
-        params = {name: {'kernel': jnp.zeros((64, 10))} for name in names}
+        kernel = jnp.zeros((64, 10))
+        if config.task.salt:
+            key_of_kernel = jax.random.fold_in(key, config.task.salt)
+            kernel = 0.3 * jax.random.normal(key_of_kernel, kernel.shape)
+        params = {name: {'kernel': kernel} for name in names}
         return state.create(key, params, dict.fromkeys(names, tx))
 
     def loss(params, state, batch, key):
@@ -43,10 +52,18 @@ def make(config, spec):
         return {'cross_entropy': (values, jnp.ones_like(values))}, {}
 
     def evaluate(state, batch):
-        return {'loss': losses(state.params['model'], batch)}
+        params = state.params['model']
+        classes = classify(params, batch).argmax(1)
+        return {
+            'loss': losses(params, batch),
+            'correct': classes == batch['label'],
+        }
 
     def summarize(records):
-        return {'loss': float(records['loss'].mean())}
+        return {
+            'loss': float(records['loss'].mean()),
+            'accuracy': float(records['correct'].mean()),
+        }
 
     descend = update.in_turn(*(update.from_loss(loss, tx, name) for name in names))
     descend = update.with_learning_rate(descend, lr)
@@ -60,4 +77,5 @@ def make(config, spec):
         update=descend if config.task.has_loss else silent,
         evaluations={'eval': Evaluation(evaluate=evaluate, summarize=summarize)},
         predict=lambda variables, inputs: inputs,
+        best='accuracy',
     )
