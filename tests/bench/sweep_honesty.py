@@ -39,6 +39,8 @@ def train(jobs, ended):
         config = configs.stored(settings['config'])
         with contextlib.redirect_stdout(io.StringIO()):
             outcome = trial(config, job.folder, measure_test=settings['measure_test'])
+        if not outcome.finished:  # Ctrl-C or SIGTERM.
+            return False
         record = Record(evaluations={records.END: outcome.metrics})
         records.write(job.folder, record)
         ended(job, record)
@@ -90,7 +92,7 @@ def gains(options, seed, folder):
     naive = max(scores) - statistics.mean(scores)
     tested = retest.candidates(sweep, 1)
     seeds = retest.seeds(sweep, options.retest)
-    retest.run(sweep, tested, seeds, train, lambda job, record: None)
+    assert retest.run(sweep, tested, seeds, train, lambda job, record: None)
     _, winner = retest.summaries(sweep, tested, seeds)
     return naive, winner.gain, winner.standard_error
 
