@@ -1,5 +1,6 @@
 """Image captioning: training, vocabulary, metrics, prediction and export."""
 
+import io
 import json
 
 import jax
@@ -158,6 +159,12 @@ def test_prepare_samples_a_caption_in_training_and_keeps_all_in_evaluation(spec)
     assert all((other['captions'] == first['captions']).all() for other in prepared)
     assert first['captions'].shape == (3, length) and 'references' not in first
     assert list(prepare({'image': example['image']}, None)) == ['image']
+    # A user's file may have another size than all images of the dataset.
+    file = io.BytesIO()
+    Image.new('RGB', (50, 30), (10, 20, 30)).save(file, 'PNG')
+    pixels = prepare({'image': file.getvalue()}, None)['image']
+    assert pixels.shape == spec.inputs['image'].shape
+    assert (pixels == (10, 20, 30)).all()
 
     long = prepare({**example, 'captions': ['a ' * 99]}, None)
     assert long['caption'].tolist() == [3] * (length - 1) + [0]

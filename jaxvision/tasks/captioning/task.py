@@ -298,7 +298,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     'image'. In evaluation the function raises `Unreadable` if the text is longer than
     the array of references.
     """
-    size, _, channels = spec.inputs['image'].shape
+    shape = spec.inputs['image'].shape
+    size, _, channels = shape
     is_resized = spec.preprocessing.resize != 'none'
     number = tokens.make_numbering(
         spec.details.vocabulary, spec.targets['captions'].shape
@@ -318,7 +319,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
     def prepare(example, rng):
         image = example['image']
-        if is_resized:
+        # A user's image may have any size, although all of the dataset have the same.
+        if is_resized or np.shape(image) != shape:
             image = decode.stretch(image, size, channels)
         prepared = {'image': image}
         if 'captions' in example:
