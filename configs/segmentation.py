@@ -116,7 +116,7 @@ def _cells(config):
     config.task.augment.rotate = 45.0
     config.task.augment.color = 0.3
     config.optimizer.lr = 3e-3
-    _epochs(config, 40)
+    _epochs(config, 36)
 
 
 def _deeplab(config):

@@ -11,7 +11,11 @@ Probability = Float[np.ndarray, 'h w']
 Foreground = Bool[np.ndarray, 'h w']
 
 # How much the centrality falls between the centres of two objects, at least.
-RISE = 0.2
+RISE = 0.1
+# Standard deviation of the blur that removes small maxima of centrality, pixels.
+_BLUR = 1.5
+# Objects with a lower mean probability are left out.
+LEAST_PROBABILITY = 0.75
 # Side of the window in which two objects make a border, pixels.
 _WINDOW = 3
 # Smaller objects are left out, pixels of the original image.
@@ -85,9 +89,10 @@ def separate(
 ) -> Instances:
     """Separate objects by watershed, from their centres to their borders.
 
-    The watershed starts at the maxima of centrality minus border that rise by at least
-    `RISE` above the way to a higher maximum. A part of the foreground without such a
-    maximum is one object.
+    The watershed starts at the maxima of the blurred centrality minus border that rise by
+    at least `RISE` above the way to a higher maximum. A part of the foreground without
+    such a maximum is one object. Objects with a mean probability below
+    `LEAST_PROBABILITY` are left out.
 
     Args:
         foreground: probability that a pixel belongs to an object.
@@ -103,7 +108,8 @@ def separate(
     from skimage.segmentation import watershed
 
     is_foreground = foreground > 0.5
-    height = np.where(is_foreground, center - border, -1.0)
+    blurred = ndimage.gaussian_filter(center - border, _BLUR)
+    height = np.where(is_foreground, blurred, -1.0)
     # What is left of a hill after it was flattened to the way to a higher one.
     rise = height - reconstruction(height - RISE, height)
     is_maximum = is_foreground & (rise >= RISE - 1e-6)
@@ -114,7 +120,8 @@ def separate(
     markers = np.where(is_whole, parts + maxima.max(initial=0), maxima)
     instances = watershed(-height, markers, mask=is_foreground)
     areas = np.bincount(instances.ravel())
-    is_kept = areas >= least_area
+    total = np.bincount(instances.ravel(), foreground.ravel())
+    is_kept = (areas >= least_area) & (total >= LEAST_PROBABILITY * areas)
     is_kept[0] = False
     numbers = np.cumsum(is_kept) * is_kept
     return numbers[instances].astype(np.int32)
