@@ -100,3 +100,23 @@ def test_the_smaller_of_two_masks_lies_on_top(order):
     instances = objects.instances_of({'masks': masks})
     assert (instances[2:4, 2:4] == order[1] + 1).all()
     assert (instances[0] == order[0] + 1).all()
+
+
+def test_noise_in_centrality_does_not_split_an_object():
+    truth = disks(3)
+    noise = np.random.default_rng(0).normal(0, 0.1, truth.shape)
+    found = objects.separate(
+        (truth > 0).astype(float),
+        objects.centrality(truth) / 255 + noise,
+        objects.borders(truth) / 255,
+    )
+    assert len(np.unique(found)) == len(np.unique(truth))
+
+
+def test_objects_of_low_mean_probability_are_left_out():
+    zeros = np.zeros((12, 24))
+    foreground = zeros.copy()
+    foreground[2:8, 2:8] = objects.LEAST_PROBABILITY - 0.01
+    foreground[2:8, 14:20] = objects.LEAST_PROBABILITY + 0.01
+    found = objects.separate(foreground, zeros, zeros)
+    np.testing.assert_array_equal(found > 0, foreground > objects.LEAST_PROBABILITY)
