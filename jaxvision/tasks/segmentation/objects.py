@@ -90,9 +90,8 @@ def separate(
     """Separate objects by watershed, from their centres to their borders.
 
     The watershed starts at the maxima of the blurred centrality minus border that rise by
-    at least `RISE` above the way to a higher maximum. A part of the foreground without
-    such a maximum is one object. Objects with a mean probability below
-    `LEAST_PROBABILITY` are left out.
+    at least `RISE` above the way to a higher maximum. Every part of the foreground has at
+    least one. Objects with a mean probability below `LEAST_PROBABILITY` are left out.
 
     Args:
         foreground: probability that a pixel belongs to an object.
@@ -112,12 +111,7 @@ def separate(
     height = np.where(is_foreground, blurred, -1.0)
     # What is left of a hill after it was flattened to the way to a higher one.
     rise = height - reconstruction(height - RISE, height)
-    is_maximum = is_foreground & (rise >= RISE - 1e-6)
-    maxima, _ = ndimage.label(is_maximum)
-    parts, count = ndimage.label(is_foreground)
-    has_maximum = ndimage.maximum(maxima, parts, np.arange(count + 1)) > 0
-    is_whole = is_foreground & ~np.asarray(has_maximum)[parts]
-    markers = np.where(is_whole, parts + maxima.max(initial=0), maxima)
+    markers, _ = ndimage.label(is_foreground & (rise >= RISE - 1e-6))
     instances = watershed(-height, markers, mask=is_foreground)
     areas = np.bincount(instances.ravel())
     total = np.bincount(instances.ravel(), foreground.ravel())
