@@ -16,6 +16,7 @@ torchattacks sets 10 steps for its AutoAttack, where the original has 100. Here 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -263,13 +264,19 @@ def compare(arguments):
 
 
 def steps(arguments):
-    """PGD-10 on batches of 100 beside torchattacks, by turns: CPU time for a step."""
+    """PGD-10 on batches of 100 beside torchattacks, by turns: CPU time for a step.
+
+    torch has one thread: waiting threads of OpenMP count as CPU time.
+    """
     ratios = []
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     for _ in range(arguments.rounds):
         seconds = []
         for python, name in ((sys.executable, 'jax'), (arguments.torch, 'torch')):
             command = [python, __file__, f'steps_{name}', arguments.file]
-            output = subprocess.run(command, capture_output=True, text=True, check=True)
+            output = subprocess.run(
+                command, capture_output=True, text=True, check=True, env=environment
+            )
             seconds.append(float(output.stdout.split()[-1]))
         ratios.append(seconds[0] / seconds[1])
         print(
