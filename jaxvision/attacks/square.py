@@ -167,7 +167,8 @@ def _search(step: _Step, problem: _Problem) -> _State:
     def is_unfinished(state: _State) -> Array:
         return jnp.any((state.index < steps) & ~state.best.success)
 
-    begin = _State(jnp.zeros_like(problem.base.labels), step.begin(problem))
+    taken = jnp.zeros(len(problem.base.labels), jnp.int32)
+    begin = _State(taken, step.begin(problem))
     # There are too many queries to unroll, and none has a gradient.
     return jax.lax.while_loop(is_unfinished, functools.partial(step, problem), begin)
 

@@ -68,3 +68,16 @@ def _one_by_one(weights, images, keys):
 def _margin(weights, image):
     hidden = np.tanh((np.asarray(image).ravel() - 0.5) @ weights)
     return hidden[0] - hidden.sum() - 9
+
+
+def test_the_type_of_labels_does_not_limit_the_steps():
+    rng = np.random.default_rng(1)
+    images = jnp.asarray(rng.uniform(size=(2, 4, 4, 1)))
+    logits = functools.partial(_logits, [], jnp.asarray(rng.normal(size=(16, 3))))
+    keys = jax.vmap(jax.random.key)(jnp.arange(2))
+
+    def attacked(dtype):
+        labels = jnp.zeros(2, dtype)
+        return square.square(logits, images, labels, keys, eps=EPS, steps=200).images
+
+    np.testing.assert_array_equal(attacked(jnp.int8), attacked(jnp.int32))

@@ -164,6 +164,8 @@ def _run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None:
             Field(value, '', least=1).check(f'--{name}', value)
+    if options.files:
+        _check_arguments_of_files(options)
     invocation.require_run('--workdir', options.workdir)
     if options.source is not None:
         invocation.require_run('--source', options.source)
@@ -175,6 +177,20 @@ def _run(options: argparse.Namespace) -> int:
     write_json(request.out / NAME, report)
     print(f'in {request.out}: {NAME}')
     return int(any('error' in entry for entry in report.get('files', ())))
+
+
+def _check_arguments_of_files(options: argparse.Namespace) -> None:
+    """Refuse arguments that select images of a split."""
+    given = {}
+    if options.examples is not None:
+        given['--examples'] = options.examples
+    if options.split != 'test':
+        given['--split'] = options.split
+    for name, value in given.items():
+        raise UserError(
+            f'{name}={value}: expected only without FILE, since all files are attacked. '
+            f'Remove {name}.'
+        )
 
 
 def _attack_classifier(options: argparse.Namespace) -> tuple['Request', Json]:

@@ -67,7 +67,10 @@ def attack(request: Request, paths: Sequence[str]) -> Json:
         Table('file', paths).print(_row(entry) for entry in ordered)
         return {'files': ordered}
 
-    return by_loss.evaluate(examples, 'your files', finish)
+    report = by_loss.evaluate(examples, 'your files', finish)
+    # They are of splits.
+    del report['split'], report['count']
+    return report
 
 
 def _row(entry: Json) -> Row:

@@ -109,7 +109,7 @@ def read(
             f'FILE={paths[0]}: expected images with objects, and the run finds none in any '
             'of the files. Give other files.'
         )
-    source = _Files(request.victim.run.sources['test'].info, annotations)
+    source = _Files(_info(model), annotations)
     prepare = model.task.prepare
     assert prepare is not None  # of every detector and segmenter
     prepared = [prepare(each, None) for each in annotations]
@@ -123,6 +123,19 @@ def read(
         rows=arrays['index'],
     )
     return examples, Answered(model, readable, annotations), errors
+
+
+def _info(model: Model) -> SourceInfo:
+    spec = model.spec
+    height, width, channels = spec.inputs['image'].shape
+    return SourceInfo(
+        name='your files',
+        split='',
+        class_names=spec.class_names,
+        image_shape=(height, width, channels),
+        multi_label=False,
+        fingerprint='',
+    )
 
 
 def _model(victim: Checkpoint) -> Model:

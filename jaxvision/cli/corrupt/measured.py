@@ -163,7 +163,9 @@ def _corrupting(
 
 def visible_of(batch: Batch) -> Bool[np.ndarray, 'b h w 1']:
     """True for the pixels of the images, and False for the padding of a letterbox."""
-    names = [name for name in ('image', 'warp', 'original_size') if name in batch]
+    if 'warp' not in batch:
+        return np.ones((*batch['image'].shape[:3], 1), bool)
+    names = ('image', 'warp', 'original_size')
     return finding.visible_pixels({name: np.asarray(batch[name]) for name in names})
 
 

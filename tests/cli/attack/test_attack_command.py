@@ -221,6 +221,8 @@ def test_an_attack_transfers_from_another_run(attack, tmp_path, classifier):
         ),
         (['--eps', '0.1', '--out', 'taken'], '--out=taken: expected an empty folder'),
         (['--eps', '0.1,0.2', 'photo.png'], 'expected one size for your files'),
+        (['--eps', '0.1', '--examples', '9', 'photo.png'], 'Remove --examples'),
+        (['--eps', '0.1', '--split', 'validation', 'photo.png'], 'Remove --split'),
     ],
 )
 def test_a_mistake_is_one_line(attack, tmp_path, arguments, message):
