@@ -129,6 +129,7 @@ def test_depthwise_convolution_and_its_derivatives_equal_xla(kernel, strides, pa
         ('small', (3, 3, 4, 6), dict(preferred_element_type=jnp.float32)),
         ('small', (3, 3, 4, 6), dict(preferred_element_type=None)),
         ('pointwise', (1, 1, 4, 6), dict(batch_group_count=1)),
+        ('small', (3, 3, 4, 6), dict(rhs_dilation=[2, 2])),
     ],
 )
 def test_no_form_of_a_convolution_ignores_an_option(name, kernel, options):

@@ -158,6 +158,10 @@ def convolve(
     _check_channels_last(image.ndim, options.get('dimension_numbers'))
     if not isinstance(padding, str):
         padding = tuple(map(tuple, padding))
+    # The cache of forms needs values with a hash.
+    for name, value in options.items():
+        if isinstance(value, list):
+            options[name] = tuple(value)
     form = _form(
         image.shape[1:],
         kernel.shape,
