@@ -338,8 +338,9 @@ def override(config: Config, path: str, text: str) -> None:
     try:
         value = parse(text, old)
     except (ValueError, SyntaxError, KeyError):
+        other = f', or {AUTO}' if field and field.can_be_found else ''
         raise UserError(
-            f'config.{path}={text}: expected {KINDS[type(old)]}, like {old!r}'
+            f'config.{path}={text}: expected {KINDS[type(old)]}, like {old!r}{other}'
         ) from None
     with group.ignore_type():
         group[name] = value

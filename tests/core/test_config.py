@@ -70,10 +70,10 @@ def test_options_are_open_and_read_as_python_or_text(config, text, value):
         (
             'data.batch_size',
             'many',
-            'config.data.batch_size=many: expected a whole number, like 128',
+            'config.data.batch_size=many: expected a whole number, like 128, or auto',
         ),
         ('data.batch_size', '1.5', 'expected a whole number'),
-        ('optimizer.lr', 'fast', 'expected a number'),
+        ('optimizer.lr', 'AUTO', 'lr=AUTO: expected a number, like 0.001, or auto'),
         ('task.augment.flip', 'maybe', 'expected true or false'),
     ],
 )
