@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import signal
@@ -25,6 +26,8 @@ T = TypeVar('T')
 
 # Seconds without a heartbeat after which the other processes give up a process.
 HEARTBEAT = 10
+# Numbers of the calls that ask JAX for a stop. JAX compares them over the whole process.
+_calls = itertools.count(1)
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
@@ -223,6 +226,10 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
     again. With several processes, SIGTERM to any process asks for it, by
     JAX. Ctrl-C is then left to the launcher of the processes.
 
+    JAX stops at the call whose number is the largest one at the signal plus 1. So the calls
+    are numbered over the whole process. Steps begin at 1 again in each training, such as
+    that of an auxiliary network.
+
     Yields:
         `asked(step)`: whether to save and stop after this step, the same on all processes.
         All processes must call it once per step. A single process notices signals only
@@ -230,7 +237,9 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
     """
     if jax.process_count() > 1:
         with _handling({signal.SIGINT: signal.SIG_IGN}):
-            yield multihost_utils.reached_preemption_sync_point
+            yield lambda step: multihost_utils.reached_preemption_sync_point(
+                next(_calls)
+            )
         return
     stop = threading.Event()
 

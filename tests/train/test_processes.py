@@ -27,6 +27,19 @@ def test_alone_there_is_nothing_to_agree_on(capsys):
     assert capsys.readouterr().out == 'hello\n'
 
 
+def test_calls_for_a_stop_are_numbered_over_all_trainings(monkeypatch):
+    numbers = []
+    monkeypatch.setattr(processes.jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(
+        processes.multihost_utils, 'reached_preemption_sync_point', numbers.append
+    )
+    for steps in (3, 2):
+        with processes.stop_signal() as asked:
+            for step in range(1, steps + 1):
+                asked(step)
+    assert numbers == list(range(numbers[0], numbers[0] + 5))
+
+
 @pytest.mark.parametrize(
     'flags, message',
     [
