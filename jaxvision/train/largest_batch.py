@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax
 
-from jaxvision.core.automatic import with_values
+from jaxvision.core.auto_fields import with_values
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import AUTO, Config
 from jaxvision.train import memory, processes

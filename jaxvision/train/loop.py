@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from jaxvision.core.automatic import with_defaults
+from jaxvision.core.auto_fields import with_defaults
 from jaxvision.core.config import check
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
@@ -18,7 +18,7 @@ from jaxvision.core.task import Predictor
 from jaxvision.core.types import MetricValues, Split, Tree
 from jaxvision.train import automatic, auxiliary, evaluation, fitting, processes
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.folder import held, take_folder
+from jaxvision.train.folder import take_folder
 from jaxvision.train.run import Run, reopen
 from jaxvision.train.selection import Selection
 from jaxvision.train.training import OnEvaluation, Training
@@ -89,16 +89,18 @@ def run(
     start = time.monotonic()
     check(config, can_be_found=True)
     workdir = Path(workdir)
-    config = automatic.of_folder(config, workdir)
+    config = automatic.with_numbers_of(config, workdir)
     if not train_auxiliary(config, workdir):
         return Result(finished=False)
-    with processes.stop_signal() as asked:
-        this = automatic.begin(config, workdir, asked)
+    with (
+        processes.stop_signal() as asked,
+        automatic.held_run(config, workdir, asked) as this,
+    ):
         if not this:
             return Result(finished=False)
         last_step = _last_step(this, until)
         measure_test = measure_test and last_step == this.total_steps
-        with held(this.workdir), this.checkpoints() as checkpoints:
+        with this.checkpoints() as checkpoints:
             take_folder(this)
             processes.agree('checkpoints', {'steps': checkpoints.steps()})
             is_new = not checkpoints.steps()
@@ -170,6 +172,7 @@ def evaluate(
         workdir: the run folder.
         step: 'last', 'best' or the number of a checkpoint.
         config: the config of the run, with changes in `FREE_FIELDS` only; None: unchanged.
+            A field may have the value 'auto', as in training.
         split: 'test' or 'validation'.
         out: the folder of the results; None: eval/STEP-SPLIT in the run folder.
 
@@ -183,6 +186,8 @@ def evaluate(
     """
     if out:
         _check_out(Path(out), Path(workdir))
+    if config:
+        config = automatic.with_numbers_of(config, Path(workdir))
     this = reopen(Path(workdir), config)
     evaluated = [name for name in this.spec.data if name in evaluation.PREFIXES]
     if split not in evaluated:

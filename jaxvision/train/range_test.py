@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxvision.core.automatic import with_values
+from jaxvision.core.auto_fields import with_values
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import AUTO
 from jaxvision.train import fitting, processes
@@ -182,7 +182,7 @@ def find(run: Run, asked: Asked) -> float | None:
     All processes of a run must call it together, and get the rate of process 0.
 
     Args:
-        run: a run without a checkpoint.
+        run: a run without a checkpoint, whose folder is held.
         asked: `asked(step)`, whether a signal asks to stop after this step.
 
     Returns:
@@ -202,10 +202,8 @@ def find(run: Run, asked: Asked) -> float | None:
         f'figures/{PICTURE}'
     )
     if processes.is_first():
-        folder = run.workdir / 'figures'
-        folder.mkdir(parents=True, exist_ok=True)
         picture = learning_rates.range_test(
             result.rates, result.losses, result.smooth, result.chosen
         )
-        figures.save(folder / PICTURE, picture)
+        figures.save(run.workdir / 'figures' / PICTURE, picture)
     return chosen

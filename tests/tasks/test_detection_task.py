@@ -19,7 +19,8 @@ from jaxvision.tasks.detection import (
     task,
 )
 from jaxvision.tasks.shared import placement
-from jaxvision.train import loop, run, saved, training
+from jaxvision.train import automatic, largest_batch, loop, run, saved, training
+from jaxvision.train.sources import Sources
 
 
 def small(*overrides):
@@ -182,6 +183,24 @@ def test_exports_are_traced_for_batches_of_any_size(begun):
     traced = jax.export.export(predict)(state.variables, {'image': images})
     shapes = {aval.shape for aval in traced.out_avals}
     assert shapes == {(size, 100, 4), (size, 100)}
+
+
+def test_mosaics_end_by_the_batch_size_that_a_run_finds(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(largest_batch, 'find', lambda this: 8)
+    # The networks do not matter here.
+    monkeypatch.setattr(run, 'trace', lambda this: None)
+    options = (
+        'train.steps=100 epochs',
+        'task.augment.mosaic=1.0',
+        'task.augment.compose_until=0.5',
+    )
+    config = small('data.batch_size=auto', *options)
+    with automatic.held_run(config, tmp_path, lambda step: False) as found:
+        assert found is not None and found.total_steps == 100
+    stated = Sources(small('data.batch_size=8', *options))
+    for source in (found.sources['train'], stated['train']):
+        assert 'others' in source.at_step(49)[0]
+        assert 'others' not in source.at_step(50)[0]
 
 
 def test_a_killed_run_continues_equal_to_the_bit(

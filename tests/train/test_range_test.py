@@ -12,8 +12,9 @@ from hypothesis import strategies
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline
-from jaxvision.train import automatic, loop, range_test
-from jaxvision.train.run import begin
+from jaxvision.train import loop, range_test
+from jaxvision.train.folder import held
+from jaxvision.train.run import begin, reopen
 
 STEPS = 100
 
@@ -130,16 +131,34 @@ def test_a_run_gets_the_number_and_is_the_run_with_that_number(tmp_path, capsys)
     assert (automatic_run / 'figures' / 'learning_rate.png').exists()
 
     stated = tmp_path / 'stated'
-    loop.run(softmax(f'optimizer.lr={chosen!r}'), stated)
-    states = [begin(softmax(f'optimizer.lr={chosen!r}'), folder).restore().params
-              for folder in (automatic_run, stated)]  # fmt: skip
-    jax.tree.map(np.testing.assert_array_equal, *states)
+    stated_metrics = loop.run(softmax(f'optimizer.lr={chosen!r}'), stated).metrics
+    found_weights = reopen(automatic_run).restore().params
+    stated_weights = reopen(stated).restore().params
+    jax.tree.map(np.testing.assert_array_equal, found_weights, stated_weights)
 
     # The same command resumes without a test.
     loop.run(softmax('optimizer.lr=auto'), automatic_run)
     printed = capsys.readouterr().out
     assert 'rising rates' not in printed
     assert f'optimizer.lr=auto: {chosen!r}, as in {automatic_run}' in printed
+
+    # So does an evaluation of it.
+    _, metrics = loop.evaluate(automatic_run, config=softmax('optimizer.lr=auto'))
+    assert metrics == stated_metrics
+
+
+def test_a_folder_that_cannot_be_held_is_an_error_before_the_test(tmp_path, capsys):
+    config = softmax('optimizer.lr=auto')
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='the folder cannot be made'):
+        loop.run(config, tmp_path / 'file' / 'run')
+    # A lock taken through another open file stands for another process's.
+    with (
+        held(tmp_path / 'run'),
+        pytest.raises(UserError, match='another process is training'),
+    ):
+        loop.run(config, tmp_path / 'run')
+    assert 'rising rates' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -157,8 +176,7 @@ def test_a_run_gets_the_number_and_is_the_run_with_that_number(tmp_path, capsys)
 def test_a_run_that_cannot_be_tested_is_one_line(tmp_path, override, message):
     with pytest.raises(UserError) as error:
         config = softmax('optimizer.lr=auto', override)
-        configs.check(config, can_be_found=True)
-        automatic.begin(config, tmp_path / 'run', lambda step: False)
+        loop.run(config, tmp_path / 'run')
     assert message in str(error.value)
     assert not (tmp_path / 'run' / 'config.json').exists()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxvision.cli.sweep import halving, learning, ray_engine, search, space
 from jaxvision.cli.sweep.definition import Sweep
-from jaxvision.core import automatic
+from jaxvision.core import auto_fields
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError, not_a_choice
 from jaxvision.core.fields import AUTO, Config
@@ -167,7 +167,7 @@ def _examine(config: Config) -> tuple[Config, str, int]:
     sources = Sources(config)
     spec = runs.describe(config, sources)
     # Each trial finds its own numbers in place of 'auto', which change nothing here.
-    numbers = automatic.with_defaults(config)
+    numbers = auto_fields.with_defaults(config)
     run = runs.build(numbers, Path(), spec, sources, inference_mesh(config))
     runs.check_best(run, run.task.metrics)
     if not run.metric:

@@ -12,7 +12,7 @@ from jaxvision.cli.sweep import records, schedule
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.cli.sweep.records import Record
 from jaxvision.cli.sweep.space import Point, value_at, value_text, with_point
-from jaxvision.core import automatic
+from jaxvision.core import auto_fields
 from jaxvision.core import config as configs
 from jaxvision.core.fields import Config
 from jaxvision.core.files import write_text
@@ -142,11 +142,11 @@ def write_best(sweep: Sweep, number: int) -> None:
     """
     point = points(sweep)[number]
     config = with_point(sweep.config, point)
-    if automatic.unknown(config):
+    if auto_fields.names(config):
         from jaxvision.train.automatic import numbers
 
         found = numbers(config, sweep.trial_folder(number))
-        config = automatic.with_values(config, found)
+        config = auto_fields.with_values(config, found)
     threads = config.parallel.cpu_devices
     lines = [
         f'"""The settings of trial {number}, which is the best of the sweep.',

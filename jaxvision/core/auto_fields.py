@@ -7,7 +7,7 @@ from jaxvision.core.fields import AUTO, Config
 from jaxvision.core.types import Value
 
 
-def unknown(config: Config) -> list[str]:
+def names(config: Config) -> list[str]:
     """List the fields with the value 'auto' instead of a number, by their dotted names."""
     values = fields(config)
     return [
@@ -38,6 +38,5 @@ def with_values(config: Config, values: Mapping[str, Value]) -> Config:
 def with_defaults(config: Config) -> Config:
     """Make a locked copy of a config with the default in place of each 'auto'."""
     defaults = declared(config.task.name)
-    return with_values(
-        config, {name: defaults[name].default for name in unknown(config)}
-    )
+    values = {name: defaults[name].default for name in names(config)}
+    return with_values(config, values)
