@@ -25,6 +25,8 @@ sys.path.insert(0, str(ROOT / 'tests' / 'launch'))
 
 from stand_ins import clean_environment, program  # noqa: E402
 
+# Seconds after which a task counts as hanging.
+LONGEST = 900
 CONFIG = f'{ROOT}/configs/cnn.py:digits'
 
 
@@ -56,9 +58,16 @@ def start_task(options, folder, tools, number):
     )
 
 
-def signal_task(trial, tools):
-    """Send SIGTERM to the command of the task when its trial has saved a checkpoint."""
+def signal_task(task, trial, tools):
+    """Send SIGTERM to the command of a task when its trial has saved a checkpoint.
+
+    A task that ends before gets none.
+    """
+    end = time.monotonic() + LONGEST
     while not list((trial / 'checkpoints').glob('[0-9]*')):
+        if task.poll() is not None:
+            return
+        assert time.monotonic() < end, 'the task saves no checkpoint'
         time.sleep(0.05)
     os.kill(int((tools / 'srun.pid').read_text()), signal.SIGTERM)
 
@@ -71,7 +80,7 @@ def run_array(options, folder, tools):
         number = waiting.pop(0)
         task = start_task(options, folder, tools, number)
         if number == 1 and not requeued:
-            signal_task(folder / 'trials' / '0001', tools)
+            signal_task(task, folder / 'trials' / '0001', tools)
         printed, _ = task.communicate()
         assert task.returncode == 0, printed
         calls = tools / 'scontrol.call'
@@ -101,7 +110,9 @@ def main():
     tools = folder / 'tools'
     program(
         tools / 'srun',
-        f'#!/bin/bash\n"$@" &\necho $! >{tools}/srun.pid\nwait $!\nexit $?\n',
+        # A file that is moved is never half written.
+        f'#!/bin/bash\n"$@" &\necho $! >{tools}/srun.part\n'
+        f'mv {tools}/srun.part {tools}/srun.pid\nwait $!\nexit $?\n',
     )
     program(tools / 'scontrol', f'#!/bin/bash\necho "$@" >{tools}/scontrol.call\n')
     base = [sys.executable, '-m', 'jaxvision.sweep']

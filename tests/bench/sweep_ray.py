@@ -149,6 +149,7 @@ def run_with_a_loss(options, folder, words):
     if lost is None:
         kill_node(node)
     assert sweep.returncode == 0, sweep.returncode
+    assert lost, 'no trial on the second node was lost'
     return lost
 
 
@@ -198,13 +199,11 @@ def main():
                 for path in sorted((folder / name).glob('trials/*/result.json'))
             ]
             ended = sum('end' in each for each in lengths)
-            resumed = ''
-            if lost:
-                lines = (lost / 'log.txt').read_text().splitlines()
-                resumed = ', '.join(line for line in lines if 'resuming' in line)
+            lines = (lost / 'log.txt').read_text().splitlines()
+            resumed = ', '.join(line for line in lines if 'resuming' in line)
             print(
                 f'{name}: {len(lengths)} trials, {ended} to the end, on the lost node: trial '
-                f'{lost and lost.name} ({resumed}), differing: {different or "none"}',
+                f'{lost.name} ({resumed}), differing: {different or "none"}',
                 flush=True,
             )
     finally:

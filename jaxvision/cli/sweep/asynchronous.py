@@ -35,17 +35,20 @@ class Suggested:
             sweep: the sweep.
             searcher: suggests points in the form of `learning.distributions`; None: the
                 search of the sweep does not learn.
+
+        Raises:
+            UserError: A trial was begun with other parameters than the search gives.
         """
         self._sweep = sweep
         self._searcher = searcher
         # {number: point} of the trials with a point.
         self._points = report.points(sweep)
+        found = schedule.read(sweep)
         if not searcher:
-            self._points = dict(enumerate(sweep.points()))
+            self._points = dict(enumerate(schedule.known_points(sweep, found)))
         # {name: point} of the running trials that the searcher has not suggested.
         self._others: dict[str, Point] = {}
         self._numbers = deque()
-        found = schedule.read(sweep)
         for number in range(sweep.trials):
             record = found.get(number, Record())
             point = self._points.get(number)
@@ -119,7 +122,7 @@ def run(sweep: Sweep, engine: RayEngine, ended: Callable[[Job, Record], None]) -
         Whether the sweep is finished. False: a signal stopped it.
 
     Raises:
-        UserError: Every trial failed.
+        UserError: Every trial failed, or one was begun with other parameters.
     """
     failed = [
         number
@@ -128,6 +131,7 @@ def run(sweep: Sweep, engine: RayEngine, ended: Callable[[Job, Record], None]) -
     ]
     if schedule.is_over(sweep) and not failed:
         return True
+    (sweep.folder / schedule.FINISHED).unlink(missing_ok=True)
     for number in range(sweep.trials):
         records.forget_failure(sweep.trial_folder(number))
     # Trials that go on report again what they had found before.

@@ -59,6 +59,8 @@ if TYPE_CHECKING:  # --help needs no JAX.
 
 STOPPED = 75
 LOCK = 'sweep.lock'
+# Seconds for the trials on other machines to save after a signal.
+SECONDS_TO_SAVE = 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -189,11 +191,19 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
         )
         if running.run(sweep, request):
             return 0
-    print(
-        'stopped, everything saved. To go on:\n  '
-        + invocation.command('sweep', *arguments)
-    )
+        state = 'everything saved'
+        if options.engine == 'ray' and not _are_saved(sweep):
+            state = 'some trials may still save on their machines'
+    print(f'stopped, {state}. To go on:\n  ' + invocation.command('sweep', *arguments))
     return STOPPED
+
+
+def _are_saved(sweep: 'Sweep') -> bool:
+    """Wait for the trials on other machines; returns whether all have saved."""
+    from jaxvision.cli.sweep import process, records
+
+    locks = sweep.folder.glob(f'*/*/{records.LOCK}')
+    return process.wait_until_free([lock.parent for lock in locks], SECONDS_TO_SAVE)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -182,11 +182,21 @@ def _check_same(sweep: Sweep, old: Json, new: Json) -> None:
     free.remove('config.parallel.cpu_devices')
     if not sweep.rungs.factor:
         free.add('trials')
+    # Both follow from the engine.
+    is_elsewhere = old['asynchronous'] != new['asynchronous']
+    if is_elsewhere:
+        free |= {'asynchronous', 'batch'}
     changes = [
         f'{name}: {before!r} -> {after!r}'
         for name, (before, after) in configs.difference(old, new).items()
         if name not in free
     ]
+    if is_elsewhere and not changes:
+        begun = 'with' if old['asynchronous'] else 'without'
+        raise UserError(
+            f'--workdir={sweep.folder}: expected the same --engine, since this sweep was '
+            f'begun {begun} --engine ray. Give the same --engine, or another --workdir.'
+        )
     if changes:
         raise UserError(
             f'{sweep.folder} is a sweep with other settings: {"; ".join(changes)}. Set these '

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxvision.cli.sweep import records, report, schedule
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.cli.sweep.records import Record
-from jaxvision.cli.sweep.space import Choice, Dimension, Interval, value_text
-from jaxvision.core.types import Value
+from jaxvision.cli.sweep.space import Choice, Dimension, Interval, plain
 from jaxvision.train.writers import write_events
 
 if TYPE_CHECKING:
@@ -26,12 +25,13 @@ def write(sweep: Sweep) -> None:
     """Write the event files of a sweep and its trials that ended, over older ones."""
     from tensorboard.plugins.hparams import summary_v2
 
+    space = sweep.space
     metric = summary_v2.Metric(
         sweep.selects.removeprefix('-'), dataset_type=summary_v2.Metric.VALIDATION
     )
     fields = [
         summary_v2.HParam(field, _domain(dimension))
-        for field, dimension in sweep.space.items()
+        for field, dimension in space.items()
     ]
     begin = os.path.getmtime(sweep.folder / 'trials')
     experiment = summary_v2.hparams_config_pb(fields, [metric], begin)
@@ -43,7 +43,9 @@ def write(sweep: Sweep) -> None:
         folder = sweep.trial_folder(number)
         end = os.path.getmtime(folder / records.RESULT)
         record = found[number]
-        parameters = {field: _plain(value) for field, value in point.items()}
+        parameters = {
+            field: plain(space[field], value) for field, value in point.items()
+        }
         start = summary_v2.hparams_pb(
             parameters, trial_id=folder.name, start_time_secs=end - record.seconds
         )
@@ -80,12 +82,8 @@ def _domain(dimension: Dimension) -> 'Domain':
     from tensorboard.plugins.hparams import summary_v2
 
     if isinstance(dimension, Choice):
-        return summary_v2.Discrete([_plain(value) for value in dimension.values])
+        values = [plain(dimension, value) for value in dimension.values]
+        return summary_v2.Discrete(values)
     if isinstance(dimension, Interval):
         return summary_v2.RealInterval(float(dimension.low), float(dimension.high))
     return summary_v2.IntInterval(dimension.low, dimension.high)
-
-
-def _plain(value: Value) -> bool | int | float | str:
-    """A value that TensorBoard can store: texts for lists and the like."""
-    return value if isinstance(value, bool | int | float | str) else value_text(value)

@@ -7,13 +7,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxvision.cli.sweep import records, report, schedule
+from jaxvision.cli.sweep import learning, records, report, schedule
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.cli.sweep.records import Record
-from jaxvision.cli.sweep.space import Choice, Dimension, Interval, Point, value_text
+from jaxvision.cli.sweep.space import Choice, Dimension, Point, plain
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import atomic_path
-from jaxvision.core.types import Value
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -96,7 +95,7 @@ def _trial(sweep: Sweep, number: int, point: Point, is_over: bool) -> 'FrozenTri
     trial = create_trial(
         state=TrialState[state],
         value=value,
-        params={field: _plain(space[field], each) for field, each in point.items()},
+        params={field: plain(space[field], each) for field, each in point.items()},
         distributions={field: _distribution(space[field]) for field in point},
         user_attrs={'number': number, 'error': record.error if record else ''},
         intermediate_values={
@@ -131,22 +130,9 @@ def _state(sweep: Sweep, record: Record, is_over: bool) -> str:
 
 def _distribution(dimension: Dimension) -> 'BaseDistribution':
     """The values of a field, with those of a choice as they are."""
-    from optuna import distributions
-
     if isinstance(dimension, Choice):
-        choices = [_plain(dimension, value) for value in dimension.values]
+        from optuna import distributions
+
+        choices = [plain(dimension, value) for value in dimension.values]
         return distributions.CategoricalDistribution(choices)
-    if isinstance(dimension, Interval):
-        return distributions.FloatDistribution(
-            dimension.low, dimension.high, log=dimension.is_log
-        )
-    return distributions.IntDistribution(dimension.low, dimension.high)
-
-
-def _plain(dimension: Dimension, value: Value) -> Value:
-    """A value that Optuna can store: texts for lists and the like."""
-    if isinstance(dimension, Choice) and not isinstance(
-        value, bool | int | float | str
-    ):
-        return value_text(value)
-    return value
+    return learning.distribution(dimension)

@@ -128,12 +128,12 @@ def sampler(search: str, seed: int) -> 'BaseSampler':
 
 
 def distributions(space: Space) -> 'Distributions':
-    """The values of all fields in Optuna's form. A choice is the index of its value."""
-    return {field: _distribution(dimension) for field, dimension in space.items()}
+    """The values of all fields in Optuna's form."""
+    return {field: distribution(dimension) for field, dimension in space.items()}
 
 
-def _distribution(dimension: Dimension) -> 'BaseDistribution':
-    """The values of a field in Optuna's form."""
+def distribution(dimension: Dimension) -> 'BaseDistribution':
+    """The values of a field in Optuna's form. A choice is the index of its value."""
     from optuna import distributions
 
     if isinstance(dimension, Choice):

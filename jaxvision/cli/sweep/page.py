@@ -37,11 +37,12 @@ def write(sweep: Sweep) -> None:
     winner = report.best(sweep)
     best = numbers.index(winner) if winner is not None else -1
     metric = sweep.selects.removeprefix('-')
-    values = np.array([_value(sweep, record) for record in trials])
+    last = [_value(sweep, record, report.furthest(sweep, record)) for record in trials]
+    values = np.array(last)
     columns = [_column(sweep, field, kept) for field in sweep.texts]
     # All trials trained to the first rung, so that these values are comparable.
     first = sweep.rungs.intervals[0]
-    comparable = np.array([report.value(sweep, record, first) for record in trials])
+    comparable = np.array([_value(sweep, record, first) for record in trials])
     reached = [records.END in record.evaluations for record in trials]
     less_is_better = sweep.metric.startswith('-')
     history = sweeps.history(values, reached, metric, less_is_better)
@@ -88,11 +89,11 @@ def _test(sweep: Sweep) -> list[Section]:
     return [Section(heading='Test split', lines=[line], table=table)]
 
 
-def _value(sweep: Sweep, record: Record) -> float:
-    """The last metric of a trial, NaN if it diverged or failed."""
-    if record.state != records.TRAINED:
+def _value(sweep: Sweep, record: Record, until: str) -> float:
+    """The metric of a trial after an interval, NaN if it diverged, failed or has none."""
+    if record.score(sweep.selects, until) is None:
         return math.nan
-    return report.value(sweep, record, report.furthest(sweep, record))
+    return report.value(sweep, record, until)
 
 
 def _column(sweep: Sweep, field: str, kept: Sequence[Point]) -> Column:
@@ -124,7 +125,7 @@ def _fields(
     metric = sweep.selects.removeprefix('-')
     sections = []
     for place, until in enumerate(sweep.rungs.intervals):
-        values = np.array([report.value(sweep, record, until) for record in trials])
+        values = np.array([_value(sweep, record, until) for record in trials])
         count = np.isfinite(values).sum()
         # Trials may still run, and few of them show nothing.
         if place and count < FEWEST_OF_A_RUNG:

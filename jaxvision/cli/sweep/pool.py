@@ -160,7 +160,7 @@ def _result(job: Job, code: int, starts: int) -> Record | None:
     is_killed = code < 0 or code == STOPPED
     if is_killed and starts < MOST_STARTS:
         return None
-    error = _last_error(job.folder / records.LOG) or f'exit code {code}'
+    error = last_error(job.folder / records.LOG) or f'exit code {code}'
     if is_killed:
         error = f'stopped by signals {MOST_STARTS} times. {error}'
     before = record or Record()
@@ -169,9 +169,12 @@ def _result(job: Job, code: int, starts: int) -> Record | None:
     return failed
 
 
-def _last_error(log: Path) -> str:
-    """The last line that a process printed, without its prefix."""
-    lines = log.read_text(errors='replace').strip().splitlines()
+def last_error(log: Path) -> str:
+    """The last line that a process printed, without its prefix; '' if there is none."""
+    try:
+        lines = log.read_text(errors='replace').strip().splitlines()
+    except FileNotFoundError:
+        return ''
     return re.sub('^error: ', '', lines[-1]) if lines else ''
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jaxvision.cli import invocation
@@ -27,6 +27,7 @@ from jaxvision.core.errors import Diverged, UserError
 from jaxvision.core.fields import Config
 
 STOPPED = 75  # as of `jaxvision train`
+_SECONDS_BETWEEN_LOOKS = 0.1
 _KEPT = {records.SETTINGS, records.LOG, records.LOCK}
 
 
@@ -62,6 +63,38 @@ def held(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # The file system has no locks.
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def wait_until_free(folders: Iterable[Path], seconds: float) -> bool:
+    """Wait until no process holds the folders of trials.
+
+    Args:
+        folders: the folders, which have begun.
+        seconds: the longest time to wait, at least 0.
+
+    Returns:
+        Whether all are free. False: the time is over, or the file system has no locks.
+    """
+    end = time.monotonic() + seconds
+    try:
+        for folder in folders:
+            while not _is_free(folder):
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+    except OSError:
+        return False
+    return True
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether no process holds the folder of a trial."""
+    with (folder / records.LOCK).open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _run(folder: Path, until: str) -> int:

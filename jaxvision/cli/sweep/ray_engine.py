@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jaxvision.cli.sweep import records
-from jaxvision.cli.sweep.pool import MOST_STARTS, Job, Pool
+from jaxvision.cli.sweep.pool import MOST_STARTS, Job, Pool, last_error
 from jaxvision.cli.sweep.records import Record
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json
@@ -180,7 +180,7 @@ class RayEngine:
                 name='ray',
                 storage_path=str(self.folder.absolute()),
                 # A trial that fails by itself ends in order. Only lost ones start again.
-                failure_config=tune.FailureConfig(max_failures=MOST_STARTS),
+                failure_config=tune.FailureConfig(max_failures=MOST_STARTS - 1),
                 callbacks=[_listener(jobs, ended)],
                 stop=_stopper(self.asked),
                 verbose=0,
@@ -225,11 +225,11 @@ def connect(address: str) -> None:
             runtime_env={'env_vars': _WORKER_VARIABLES},
         )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        text = str(error).strip() or type(error).__name__
         raise UserError(
             f'--address={address}: expected a running Ray cluster with the versions of this '
             'machine. Start one with `ray start --head`, or give its HOST:PORT. The error: '
-            f'{first_line}'
+            f'{text.splitlines()[0]}'
         ) from error
     # Restarts and retries are no matter of the user.
     logging.getLogger('ray').setLevel(logging.CRITICAL)
@@ -366,9 +366,7 @@ def _listener(
             job = jobs[trial.trial_id, until]
             before = records.read(job.folder) or Record()
             failed = dataclasses.replace(
-                before,
-                state=records.FAILED,
-                error=f'lost with its machine {MOST_STARTS} times',
+                before, state=records.FAILED, error=_error(trial)
             )
             records.write(job.folder, failed)
             ended(job, failed)
@@ -377,6 +375,17 @@ def _listener(
             return (Callback, ())
 
     return Listener()
+
+
+def _error(trial: 'Trial') -> str:
+    """Why Ray gave a trial up, with its last error where Ray has one."""
+    text = (
+        f'its machine or worker failed ({trial.num_failures} of at most {MOST_STARTS} starts). '
+        'All machines need --workdir on shared storage and the same jaxvision'
+    )
+    file = trial.error_file
+    last_line = last_error(Path(file)) if file else ''
+    return f'{text}. The last error: {last_line}' if last_line else text
 
 
 def _stopper(asked: Callable[[], bool]) -> 'Stopper':

@@ -241,6 +241,25 @@ def value_text(value: Value) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
+def plain(dimension: Dimension, value: Value) -> bool | int | float | str:
+    """A value that other programs can store.
+
+    Args:
+        dimension: the values of its field.
+        value: one of them.
+
+    Returns:
+        The value itself. Its text if it is a list or the like, and where the types of a
+        choice are mixed.
+    """
+    is_mixed = False
+    if isinstance(dimension, Choice):
+        is_mixed = len({type(each) for each in dimension.values}) > 1
+    if is_mixed or not isinstance(value, bool | int | float | str):
+        return value_text(value)
+    return value
+
+
 def typed_value(config: Config, field: str, text: str) -> Value:
     """Convert a text to the type of a field, as `--config.FIELD=TEXT` does.
 

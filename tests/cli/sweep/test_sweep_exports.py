@@ -13,7 +13,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.train.writers import Metrics
 
 TEXTS = {
-    'optimizer.lr': '0.5,1.5',
+    'optimizer.lr': 'auto,0.5',
     'model.variant': 'good,nan,fail',
     'optimizer.ema': 'uniform(0,0.9)',
     'data.batch_size': 'int(8,64)',
@@ -32,6 +32,11 @@ def trained(*values):
     pairs = zip(('300 examples', 'end'), values, strict=False)
     evaluations = {until: {'validation/accuracy': value} for until, value in pairs}
     return Record(evaluations=evaluations, seconds=7.0)
+
+
+def exported(point):
+    """The parameters of a trial with texts where the types of a choice are mixed."""
+    return {**point, 'optimizer.lr': str(point['optimizer.lr'])}
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def test_optuna_reads_the_journal_back(sweep, tmp_path, capsys, monkeypatch):
     assert values == [0.625, 0.25, None, None, 0.875, 0.125]
     for number, trial in enumerate(study.trials):
         assert trial.number == trial.user_attrs['number'] == number
-        assert trial.params == points[number]
+        assert trial.params == exported(points[number])
         record = records.read(sweep.trial_folder(number))
         assert trial.user_attrs['error'] == record.error
         assert trial.duration.total_seconds() == pytest.approx(record.seconds)
@@ -151,6 +156,8 @@ def test_tensorboard_shows_parameters_metrics_and_states(sweep, monkeypatch):
     assert infos.keys() == TEXTS.keys()
     choices = infos['model.variant'].domain_discrete.values
     assert {choice.string_value for choice in choices} == {'good', 'nan', 'fail'}
+    mixed = infos['optimizer.lr'].domain_discrete.values
+    assert {choice.string_value for choice in mixed} == {'auto', '0.5'}
     interval = infos['data.batch_size'].domain_interval
     assert (interval.min_value, interval.max_value) == (8, 64)
     names = [info.name.tag for info in experiment.metric_infos]
@@ -184,6 +191,6 @@ def test_tensorboard_shows_parameters_metrics_and_states(sweep, monkeypatch):
             name: value.string_value or value.number_value
             for name, value in group.hparams.items()
         }
-        assert shown == json.loads(json.dumps(points[number]))
+        assert shown == json.loads(json.dumps(exported(points[number])))
         (metric,) = session.metric_values
         assert metric.value == 0.25 + number / 64

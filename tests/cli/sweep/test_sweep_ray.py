@@ -16,6 +16,8 @@ from jaxvision.cli.sweep import (
     command,
     definition,
     halving,
+    opening,
+    process,
     ray_engine,
     records,
     report,
@@ -23,6 +25,8 @@ from jaxvision.cli.sweep import (
     schedule,
 )
 from jaxvision.cli.sweep.halving import Rungs
+from jaxvision.cli.sweep.pool import Job
+from jaxvision.cli.sweep.records import Record
 from jaxvision.core.errors import UserError
 
 TEXTS = {'optimizer.lr': '1,2,3', 'model.variant': 'good,nan'}
@@ -206,13 +210,88 @@ def test_early_stopping_goes_on_with_all_results_and_ends_once(stub_sweep, stub_
 
 def test_a_sweep_of_ray_does_not_go_on_elsewhere_if_its_points_would_differ(stub_sweep):
     stub_sweep(search='tpe', asynchronous=True)
-    with pytest.raises(UserError, match='asynchronous: True -> False'):
+    begun = 'expected the same --engine, since this sweep was begun with --engine ray'
+    with pytest.raises(UserError, match=begun):
         stub_sweep(search='tpe', batch=4)
+    # Another search or seed is named as such.
+    with pytest.raises(UserError, match=r'other settings: seed: 0 -> 1\. Set'):
+        stub_sweep(search='tpe', batch=4, seed=1)
     sweep = stub_sweep('random')
+    with pytest.raises(UserError, match='begun without --engine ray'):
+        stub_sweep('random', asynchronous=True)
     # A sweep of an older version.
     path = sweep.folder / 'sweep.json'
     path.write_text(path.read_text().replace(',\n "asynchronous": false', ''))
     assert not definition.read(sweep.folder).asynchronous
+
+
+def test_begun_trials_keep_their_points_and_failed_ones_reopen_the_sweep(
+    stub_sweep, stub_pool
+):
+    rungs = Rungs(3, (100,))
+    sweep = stub_sweep(rungs=rungs, trials=3, asynchronous=True)
+    assert asynchronous.run(sweep, Engine(stub_pool()), ignore)
+    assert schedule.is_over(sweep)
+    records.write(sweep.trial_folder(1), Record(state='failed', error='a full disk'))
+    assert not asynchronous.run(sweep, Engine(stub_pool(), most=0), ignore)
+    assert not schedule.is_over(sweep)
+    sweep.prepare(1, {**sweep.points()[1], 'optimizer.lr': 0.75})
+    with pytest.raises(UserError, match='0001 has other parameters than this search'):
+        asynchronous.Suggested(sweep)
+
+
+def test_errors_of_ray_are_named(stub_sweep, tmp_path, monkeypatch):
+    tune = types.SimpleNamespace(Callback=object)
+    monkeypatch.setitem(sys.modules, 'ray.tune', tune)
+    sweep = stub_sweep(trials=1)
+    job = Job(sweep.prepare(0, sweep.points()[0]), 'end')
+    ends = []
+    listener = ray_engine._listener(
+        {('ray0', 'end'): job}, lambda job, record: ends.append(record)
+    )
+    file = tmp_path / 'error.txt'
+    trial = types.SimpleNamespace(
+        trial_id='ray0',
+        config={'intervals': ['end']},
+        error_file=None,
+        num_failures=10,
+    )
+    listener.on_trial_error(1, [trial], trial)
+    file.write_text(
+        "Failure # 10\nTraceback\nImportError: No module named 'jaxvision'\n"
+    )
+    trial.error_file = str(file)
+    listener.on_trial_error(1, [trial], trial)
+    remedy = 'All machines need --workdir on shared storage and the same jaxvision'
+    plain = f'its machine or worker failed (10 of at most 10 starts). {remedy}'
+    last = "The last error: ImportError: No module named 'jaxvision'"
+    assert [each.error for each in ends] == [plain, f'{plain}. {last}']
+    assert records.read(job.folder) == ends[-1]
+
+    def fail(*arguments, **options):
+        raise ConnectionError
+
+    monkeypatch.setitem(sys.modules, 'ray', types.SimpleNamespace(init=fail))
+    monkeypatch.setattr(ray_engine, '_check_open', lambda address: None)
+    monkeypatch.setattr(ray_engine, '_VARIABLES', {})
+    with pytest.raises(UserError, match='The error: ConnectionError$'):
+        ray_engine.connect('auto')
+
+
+def test_a_stopped_sweep_says_whether_trials_on_other_machines_have_saved(
+    stub_sweep, monkeypatch, capsys
+):
+    sweep = stub_sweep(trials=1)
+    folder = sweep.prepare(0, sweep.points()[0])
+    monkeypatch.setattr(opening, 'open_sweep', lambda options, rest: sweep)
+    monkeypatch.setattr(running, 'run', lambda sweep, request: False)
+    monkeypatch.setattr(command, 'SECONDS_TO_SAVE', 0.0)
+    arguments = ['--config', 'cnn', '--engine', 'ray']
+    with process.held(folder):
+        assert command.main(arguments) == 75
+        assert 'stopped, some trials may still save' in capsys.readouterr().out
+    assert command.main(arguments) == 75
+    assert 'stopped, everything saved' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('failing', [True, False])

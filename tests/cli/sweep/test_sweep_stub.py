@@ -329,6 +329,16 @@ def test_pictures_compare_trials_after_equal_training(
         monkeypatch.setattr(page.sweeps, name, draw)
     sweep = stub_sweep(trials=9, rungs=HALVED)
     assert schedule.run(sweep, stub_pool(2), ignore)
+    # A trial that diverged has no place in a picture.
+    first = HALVED.intervals[0]
+    lengths = {
+        number: len(record.evaluations)
+        for number, record in schedule.read(sweep).items()
+    }
+    lost = min(lengths, key=lambda number: lengths[number])
+    infinite = {first: {'validation/accuracy': math.inf}}
+    diverged = Record(state='diverged', evaluations=infinite)
+    records.write(sweep.trial_folder(lost), diverged)
     page.write(sweep)
     results = [
         json.loads((folder / 'result.json').read_text())['evaluations']
@@ -336,16 +346,18 @@ def test_pictures_compare_trials_after_equal_training(
     ]
     for calls in drawn.values():
         # A single trial trains to the end, which compares nothing.
-        for until, scores, count in zip(HALVED.intervals, calls, (9, 3), strict=False):
+        for until, scores, count in zip(HALVED.intervals, calls, (8, 3), strict=False):
             values = [
                 result.get(until, {}).get('validation/accuracy', math.nan)
                 for result in results
             ]
+            if until == first:
+                values[lost] = math.nan
             np.testing.assert_array_equal(scores, values)
             assert np.isfinite(scores).sum() == count
         assert len(calls) == 2
     text = (sweep.folder / 'sweep.html').read_text()
-    assert 'Fields, trained to 100 examples (9 trials)' in text
+    assert 'Fields, trained to 100 examples (8 trials)' in text
 
 
 def test_importance_finds_the_field_that_matters():
