@@ -42,13 +42,6 @@ def pytest_configure(config):
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def only_objects_of_this_file_are_collected():
-    """TensorFlow's converter and pytest call `gc.collect`. JAX keeps millions of objects."""
-    yield
-    gc.freeze()
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """Workers of `pytest -n auto`: one for each core that this process may use, and one more.
