@@ -89,6 +89,19 @@ def test_a_part_without_a_core_is_one_object():
     assert not objects.separate(foreground, nothing, nothing, least_area=17).any()
 
 
+def test_a_part_that_touches_a_higher_one_at_a_corner_stays():
+    foreground = np.zeros((24, 24))
+    foreground[2:12, 2:12] = 1
+    foreground[12:18, 12:18] = 1
+    rows, columns = np.mgrid[:24, :24]
+    # It falls along the diagonal, so that the small part has no maximum of its own.
+    center = foreground * np.maximum(0, 1 - 0.03 * (rows + columns))
+    found = objects.separate(foreground, center, np.zeros((24, 24)))
+    np.testing.assert_array_equal(found > 0, foreground > 0)
+    (small,) = np.unique(found[12:18, 12:18])
+    assert small not in found[2:12, 2:12]
+
+
 @pytest.mark.parametrize('order', [(0, 1), (1, 0)])
 def test_the_smaller_of_two_masks_lies_on_top(order):
     masks = np.zeros((2, 6, 6), bool)

@@ -90,8 +90,9 @@ def separate(
     """Separate objects by watershed, from their centres to their borders.
 
     The watershed starts at the maxima of the blurred centrality minus border that rise by
-    at least `RISE` above the way to a higher maximum. Every part of the foreground has at
-    least one. Objects with a mean probability below `LEAST_PROBABILITY` are left out.
+    at least `RISE` above the way to a higher maximum. A part of the foreground without
+    such a maximum is one object: it touches a part with a higher one at a corner. Objects
+    with a mean probability below `LEAST_PROBABILITY` are left out.
 
     Args:
         foreground: probability that a pixel belongs to an object.
@@ -111,7 +112,12 @@ def separate(
     height = np.where(is_foreground, blurred, -1.0)
     # What is left of a hill after it was flattened to the way to a higher one.
     rise = height - reconstruction(height - RISE, height)
-    markers, _ = ndimage.label(is_foreground & (rise >= RISE - 1e-6))
+    is_maximum = is_foreground & (rise >= RISE - 1e-6)
+    maxima, _ = ndimage.label(is_maximum)
+    parts, count = ndimage.label(is_foreground)
+    has_maximum = ndimage.maximum(maxima, parts, np.arange(count + 1)) > 0
+    is_whole = is_foreground & ~np.asarray(has_maximum)[parts]
+    markers = np.where(is_whole, parts + maxima.max(initial=0), maxima)
     instances = watershed(-height, markers, mask=is_foreground)
     areas = np.bincount(instances.ravel())
     total = np.bincount(instances.ravel(), foreground.ravel())
