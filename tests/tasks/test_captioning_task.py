@@ -109,7 +109,7 @@ def test_self_critical_training_raises_the_reward_and_cider_d(
     def cider_d(metrics):
         return metrics['eval/cider_d'] + metrics['eval/beam_cider_d']
 
-    assert cider_d(result.metrics) > cider_d(trained[1].metrics) + 0.05
+    assert cider_d(result.metrics) > cider_d(trained[1].metrics) + 0.1
 
 
 def test_a_frozen_encoder_has_no_gradient_and_no_optimizer_state(trained, tmp_path):

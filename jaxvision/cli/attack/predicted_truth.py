@@ -126,7 +126,7 @@ def read(
 
 
 def _info(model: Model) -> SourceInfo:
-    """Describe a user's files like a split. The data set of the run is not needed."""
+    """Describe a user's files as a split, without the dataset of the run."""
     spec = model.spec
     height, width, channels = spec.inputs['image'].shape
     return SourceInfo(

@@ -91,8 +91,8 @@ def separate(
 
     The watershed starts at the maxima of the blurred centrality minus border that rise by
     at least `RISE` above the way to a higher maximum. A part of the foreground without
-    such a maximum is one object: it touches a part with a higher one at a corner. Objects
-    with a mean probability below `LEAST_PROBABILITY` are left out.
+    such a maximum is one object. It has none if it touches, at a corner, a part with a
+    higher one. Objects with a mean probability below `LEAST_PROBABILITY` are left out.
 
     Args:
         foreground: probability that a pixel belongs to an object.
