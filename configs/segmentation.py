@@ -18,7 +18,7 @@ jaxvision train --config segmentation:masks:FOLDER,deeplab
 
 jaxvision train --config segmentation:digit_scenes/128,mask_rcnn
     Mask R-CNN on scenes of up to five digits, 128x128 pixels: mask AP 0.808, box AP 0.850,
-    7,000 steps, 1,685 CPU s on 2 shared cores
+    7,000 steps, 16 min 11 s on 2 cores
 
 jaxvision train --config segmentation:coco:FOLDER,mask_rcnn
         --config.train.init_from=maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth

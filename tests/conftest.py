@@ -91,6 +91,8 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_unconfigure(config):
+    # Pytest collects garbage at the end, and passes over frozen objects.
+    gc.freeze()
     if _CACHE in config.stash:
         shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
 

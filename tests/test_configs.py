@@ -121,7 +121,6 @@ def test_a_config_builds_its_task_and_its_step(
     for override in overrides:
         configs.override(config, *override.split('=', 1))
     run = begin(config, tmp_path / 'run')
-    # `begin` has traced it, so it takes no time.
     state, scalars = jax.eval_shape(run.update, run.abstract(), run.abstract_batch())
     assert shapes_and_dtypes(state) == shapes_and_dtypes(run.abstract())
     assert {'loss', 'lr'} <= scalars.keys()

@@ -63,7 +63,7 @@ def held_run(
         The run; None if a signal asked to stop meanwhile.
 
     Raises:
-        UserError: As of `run.begin` and `folder.held`, or no number is found.
+        UserError: As of `run.begin`, `run.trace` and `folder.held`, or no number is found.
     """
     names = auto_fields.names(config)
     declarations = declared(config.task.name)
@@ -71,6 +71,7 @@ def held_run(
     if largest_batch.FIELD in names:
         values[largest_batch.FIELD] = largest_batch.smallest(config)
     run = runs.begin(auto_fields.with_values(config, values), workdir)
+    runs.trace(run)
     with held(run.workdir):
         yield _with_numbers(run, names, asked) if names else run
 

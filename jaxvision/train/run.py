@@ -153,8 +153,8 @@ class Run(SavedRun):
 def begin(config: Config, workdir: Path) -> Run:
     """Open the run of a config: a new run, or the run in its folder.
 
-    Its auxiliary networks must be trained. Nothing is written yet. A summary of new
-    data is printed, and the update is traced. All processes must call it together.
+    Its auxiliary networks must be trained. Nothing is written, and nothing is compiled.
+    A summary of new data is printed. All processes must call it together.
 
     Args:
         config: the config of the run. The run has a locked copy of it.
@@ -175,19 +175,15 @@ def begin(config: Config, workdir: Path) -> Run:
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     if begun:
         run = reopen(workdir, config, mesh)
-        if not checkpoints.exist(workdir):
-            run = _restarted(run)
-    else:
-        sources = Sources(config)
-        spec = describe(config, sources)
-        processes.agree('data', {'data': dict(spec.data), 'examples': spec.examples})
-        if processes.is_first():
-            print('\n'.join(summary.lines(sources.opened())), flush=True)
-        for line in preprocessing.describe(config, spec.preprocessing):
-            processes.say(line)
-        run = _first_run(config, workdir, spec, sources, mesh)
-    trace(run)
-    return run
+        return run if checkpoints.exist(workdir) else _restarted(run)
+    sources = Sources(config)
+    spec = describe(config, sources)
+    processes.agree('data', {'data': dict(spec.data), 'examples': spec.examples})
+    if processes.is_first():
+        print('\n'.join(summary.lines(sources.opened())), flush=True)
+    for line in preprocessing.describe(config, spec.preprocessing):
+        processes.say(line)
+    return _first_run(config, workdir, spec, sources, mesh)
 
 
 def _agree_on_config(config: Config, workdir: Path, begun: bool) -> None:

@@ -6,7 +6,7 @@ from jaxvision.train import sharding
 
 
 def take_step(run, state, batch):
-    """(The state after one step, its scalars). `begin` has traced this program already.
+    """(The state after one step, its scalars).
 
     The memory of `state` is used again, so a test copies what it compares before.
     """

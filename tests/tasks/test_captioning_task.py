@@ -303,7 +303,7 @@ def test_exported_greedy_and_beam_search_give_the_same_captions(
 )
 def test_a_wrong_setting_is_an_error(few, override, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        run.begin(small(override), tmp_path)
+        loop.run(small(override), tmp_path)
 
 
 @pytest.fixture

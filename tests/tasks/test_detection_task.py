@@ -393,7 +393,7 @@ def test_mistakes_are_one_clear_line(few, tmp_path, overrides, message):
         for text in overrides:
             configs.override(config, *text.split('=', 1))
         configs.check(config)
-        run.begin(config, tmp_path)
+        loop.run(config, tmp_path)
 
 
 def test_details_come_back_from_json(begun):

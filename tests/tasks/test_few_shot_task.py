@@ -317,4 +317,4 @@ def test_maml_refuses_a_model_with_batch_norm(tmp_path):
     with pytest.raises(
         UserError, match='without batch_stats, because the method cannot adapt'
     ):
-        run.begin(config, tmp_path)
+        loop.run(config, tmp_path)

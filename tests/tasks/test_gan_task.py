@@ -427,4 +427,4 @@ def test_a_generator_is_exported(gan, overrides, tmp_path):
 )
 def test_a_wrong_setting_is_an_error(gan, override, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        runs.begin(gan(override), tmp_path)
+        loop.run(gan(override), tmp_path)

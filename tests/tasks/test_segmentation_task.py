@@ -152,6 +152,7 @@ def heart(few, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('heart')
     config = small(
         'task.objects=true',
+        'data.image_size=48',
         'train.steps=90',
         'train.eval_every=90',
         'train.checkpoint_every=90',
@@ -201,9 +202,9 @@ def test_discs_that_touch_each_other_are_separated(tmp_path, no_pictures):
         f'data.source=masks:{folder}',
         'task.objects=true',
         'task.augment.turn=true',
-        'train.steps=90',
-        'train.eval_every=90',
-        'train.checkpoint_every=90',
+        'train.steps=40',
+        'train.eval_every=40',
+        'train.checkpoint_every=40',
     )
     metrics = loop.run(config, tmp_path / 'run').metrics
     assert metrics['eval/dice'] > 0.9

@@ -332,6 +332,6 @@ def test_a_step_of_srgan_changes_both_networks_and_adds_three_losses(opened, tra
         (['train.best=psnr'], "did you mean 'psnr_y'"),
     ],
 )
-def test_a_wrong_setting_is_an_error(opened, overrides, message):
+def test_a_wrong_setting_is_an_error(overrides, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        opened(*overrides)
+        loop.run(configured(*overrides), tmp_path / 'run')

@@ -202,7 +202,7 @@ def test_a_lost_process_ends_the_others_and_any_layout_goes_on(
     assert bench.last_step(workdir) < 100
 
     # Each parameter is whole again: restoring compares checksums.
-    config = bench.config(float64)
+    config = bench.config([*float64, 'train.checkpoint_every=100'])
     assert loop.run(config, workdir).finished
     loop.run(config, tmp_path / 'alone')
     assert bench.apart(workdir, tmp_path / 'alone') < 1e-8
