@@ -9,7 +9,7 @@ from jaxvision.core import auto_fields
 from jaxvision.core.config import declared, fields
 from jaxvision.core.fields import AUTO, Config
 from jaxvision.core.types import Value
-from jaxvision.train import largest_batch, processes, range_test
+from jaxvision.train import checks, largest_batch, processes, range_test
 from jaxvision.train import run as runs
 from jaxvision.train.folder import held
 from jaxvision.train.run import Run
@@ -63,7 +63,8 @@ def held_run(
         The run; None if a signal asked to stop meanwhile.
 
     Raises:
-        UserError: As of `run.begin`, `run.trace` and `folder.held`, or no number is found.
+        UserError: As of `run.begin`, `check_training` and `folder.held`, or no number is
+            found.
     """
     names = auto_fields.names(config)
     declarations = declared(config.task.name)
@@ -71,7 +72,7 @@ def held_run(
     if largest_batch.FIELD in names:
         values[largest_batch.FIELD] = largest_batch.smallest(config)
     run = runs.begin(auto_fields.with_values(config, values), workdir)
-    runs.trace(run)
+    checks.check_training(run)
     with held(run.workdir):
         yield _with_numbers(run, names, asked) if names else run
 
@@ -92,7 +93,7 @@ def _with_numbers(
         if rate is None:
             return None
         run = _with_value(run, range_test.FIELD, rate)
-    runs.trace(run)
+    checks.check_training(run)
     return run
 
 

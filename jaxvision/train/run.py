@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from jaxvision.core.config import check, fields
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.intervals import in_examples, steps
 from jaxvision.core.registry import read_spec, resolve
@@ -18,7 +17,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Batch, NetworkTrees
-from jaxvision.data import summary
+from jaxvision.data import pipeline, summary
 from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
     auxiliary,
@@ -42,7 +41,6 @@ from jaxvision.train.saved import (
     read_run_spec,
     required_networks,
 )
-from jaxvision.train.selection import check_direction
 from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.update import guarded
 
@@ -126,12 +124,27 @@ class Run(SavedRun):
         }
 
     def abstract_batch(self) -> Batch:
-        """The global training batch as {name: shape, dtype, sharding}, no arrays."""
+        """The global training batch as {name: shape, dtype, sharding}, no arrays.
+
+        One example is read, because `prepare` may cut a part of it for training.
+        """
+        config = self.config.data
+        (example,) = pipeline.train_batches(
+            self.sources['train'],
+            self.task.prepare,
+            seed=self.config.seed,
+            batch_size=1,
+            start=0,
+            stop=1,
+            threads=0,
+            on_corrupt=config.on_corrupt,
+        )
         place = sharding.split(self.mesh)
-        batch = blank_batch(self.spec, self.config.data.batch_size)
         return {
-            name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place)
-            for name, array in batch.items()
+            name: jax.ShapeDtypeStruct(
+                (config.batch_size, *array.shape[1:]), array.dtype, sharding=place
+            )
+            for name, array in example.items()
         }
 
     def init(self) -> TrainState:
@@ -278,78 +291,6 @@ def _axes_of_names(run: Run, leaves: dict[str, init_from.Leaf]) -> dict[str, int
     for line in filter(None, lines):
         processes.say(line)
     return axes
-
-
-def trace(run: Run) -> None:
-    """Check the settings of training, and trace the update without running it.
-
-    Raises:
-        UserError: The settings of steps, selection, accumulation or pmap do not fit.
-    """
-    config = run.config
-    if not run.total_steps and not run.task.fit and not config.train.init_from:
-        raise UserError(
-            f'train.steps={config.train.steps}: expected at least one step. To train no step, '
-            'fit a head (task.probe) or copy weights (train.init_from)'
-        )
-    _check_selection(run)
-    part = sharding.part_size(run.mesh, config.data.batch_size)
-    if part % config.optimizer.accumulate:
-        raise UserError(
-            f'optimizer.accumulate={config.optimizer.accumulate}: expected a divisor of the '
-            f'{part} examples that each device has under parallel.mode=pmap'
-        )
-    try:
-        # With the placement of the arrays, so that the first step reuses this trace.
-        jax.eval_shape(run.update, run.abstract(), run.abstract_batch())
-    except ValueError as error:
-        if config.parallel.mode != 'pmap' or isinstance(error, UserError):
-            raise
-        raise UserError(
-            f'parallel.mode=pmap, with {part} examples per device: {error}. Change '
-            'data.batch_size, or set parallel.mode=jit'
-        ) from error
-
-
-def _check_selection(run: Run) -> None:
-    """Check the fields that select a checkpoint.
-
-    Raises:
-        UserError: There is no validation split, or no such metric.
-    """
-    train = run.config.train
-    check_best(run, run.task.metrics)
-    for field in ('best', 'patience'):
-        is_set = train[field] not in ('', '0')
-        if is_set and 'validation' not in run.spec.data:
-            raise UserError(
-                f'train.{field}={train[field]}: expected a validation split, since the test '
-                'split selects nothing. Set data.validation=10% to hold this part out of '
-                'training'
-            )
-    if run.patience and not run.metric:
-        raise UserError(
-            f'train.patience={train.patience}: expected a metric to watch. Set train.best'
-        )
-
-
-def check_best(run: Run, metrics: Collection[str]) -> None:
-    """Check that `train.best`, if it is set, is one of the metrics.
-
-    Args:
-        run: the run.
-        metrics: names of metrics without the split; empty: they are unknown, and any
-            name passes.
-
-    Raises:
-        UserError: There is no such metric, or the sign contradicts it, such as
-            '-accuracy'.
-    """
-    best = run.config.train.best.removeprefix('-')
-    if best and metrics and best not in metrics:
-        raise unknown('train.best: no evaluation has', best, metrics)
-    if best:
-        check_direction(run.config.train.best)
 
 
 def reopen(

@@ -12,7 +12,8 @@ from jaxvision.core.types import Batch, Json, MetricValues, Records
 from jaxvision.data import pipeline
 from jaxvision.train import calibration, evaluation, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.run import Run, check_best
+from jaxvision.train.checks import check_best
+from jaxvision.train.run import Run
 from jaxvision.train.scalars import LaggedScalars
 from jaxvision.train.selection import Selection
 from jaxvision.train.writers import Metrics, Progress

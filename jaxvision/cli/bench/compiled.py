@@ -10,9 +10,8 @@ import jax
 from jaxvision.cli.bench import collectives, plan
 from jaxvision.core.fields import Config
 from jaxvision.core.types import Tree
+from jaxvision.train import checks, sharding
 from jaxvision.train import run as runs
-from jaxvision.train import sharding
-from jaxvision.train.saved import blank_batch
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,9 @@ def compile_update(config: Config, sources: runs.Sources) -> Compiled:
     """
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)
-    runs.trace(run)
-    batch = jax.eval_shape(lambda: blank_batch(run.spec, config.data.batch_size))
+    checks.check_training(run)
     start = time.perf_counter()
-    lowered = run.update.lower(run.abstract(), batch)
+    lowered = run.update.lower(run.abstract(), run.abstract_batch())
     lowered_at = time.perf_counter()
     compiled = lowered.compile()
     compiled_at = time.perf_counter()
@@ -73,9 +71,7 @@ def costs(compiled: Compiled) -> plan.Costs:
         'frozen': _bytes_per_device(state.frozen),
     }
     parts = {name: size for name, size in parts.items() if size}
-    batch = blank_batch(run.spec, run.config.data.batch_size)
-    batch_bytes = sum(array.nbytes for array in batch.values())
-    parts['batch'] = batch_bytes // run.mesh.size
+    parts['batch'] = _bytes_per_device(run.abstract_batch())
     return plan.Costs(
         batch_size=run.config.data.batch_size,
         dtype=run.config.model.dtype,

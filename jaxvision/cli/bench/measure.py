@@ -20,7 +20,6 @@ from jaxvision.core.types import Json, Records
 from jaxvision.data import pipeline
 from jaxvision.train import sharding
 from jaxvision.train.run import Run
-from jaxvision.train.saved import blank_batch
 
 BATCHES = 1, 8, 32, 128  # of the inference
 ENDLESS = 2**31  # steps
@@ -56,11 +55,7 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> Json
         each device. A part without a number has the reason in 'why'.
     """
     run = compiled.run
-    # The update takes the inputs of the spec. An example may lack some of them.
-    batch = dict(blank_batch(run.spec, run.config.data.batch_size))
-    for name, array in next(_batches(run, threads=0)).items():
-        if name in batch:
-            batch[name] = array
+    batch = next(_batches(run, threads=0))
     step, state = _step(compiled, batch, effort)
     median = step['seconds']['median']
     # The matmuls of `_compute` take memory of their own, so memory is read before.
@@ -238,17 +233,24 @@ def _inference(
     Args:
         run: the run.
         state: with the parameters.
-        batch: inputs, which are repeated to each batch size.
+        batch: a training batch, whose inputs are repeated to each batch size. Inputs that
+            it lacks, or has in another shape, are zero.
         effort: how long to measure.
     """
     device = run.mesh.devices.flat[0]
     variables = jax.device_put(state.variables, device)
     predict = jax.jit(run.task.predict)
+    examples = {}
+    for name, array in run.spec.inputs.items():
+        examples[name] = np.zeros((1, *array.shape), array.dtype)
+        if name in batch and batch[name].shape[1:] == array.shape:
+            examples[name] = batch[name]
     rows = []
     for size in BATCHES:
-        arrays = {}
-        for name in run.spec.inputs:
-            arrays[name] = np.resize(batch[name], (size, *batch[name].shape[1:]))
+        arrays = {
+            name: np.resize(array, (size, *array.shape[1:]))
+            for name, array in examples.items()
+        }
         inputs = jax.device_put(arrays, device)
         compiled = predict.lower(variables, inputs).compile()
         call = functools.partial(compiled, variables, inputs)

@@ -156,6 +156,7 @@ def _examine(config: Config) -> tuple[Config, str, int]:
     import jax
 
     from jaxvision.cli.runtime import start_jax
+    from jaxvision.train import checks
     from jaxvision.train import run as runs
     from jaxvision.train.saved import inference_mesh
     from jaxvision.train.sources import Sources
@@ -169,7 +170,7 @@ def _examine(config: Config) -> tuple[Config, str, int]:
     # Each trial finds its own numbers in place of 'auto', which change nothing here.
     numbers = auto_fields.with_defaults(config)
     run = runs.build(numbers, Path(), spec, sources, inference_mesh(config))
-    runs.check_best(run, run.task.metrics)
+    checks.check_best(run, run.task.metrics)
     if not run.metric:
         raise UserError(
             'train.best=: expected a metric that judges trials, since the task has none. '

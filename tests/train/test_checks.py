@@ -1,0 +1,55 @@
+"""Checks of a run before its first step."""
+
+import dataclasses
+
+import pytest
+
+from jaxvision.core import config as configs
+from jaxvision.train import checks, training
+from jaxvision.train.run import begin
+
+# Images are cut in training: each overrides fields of its task.
+CUT = {
+    'super_resolution': ('model.name=edsr', 'model.variant=1x4', 'task.patch=2'),
+    'inpainting': (
+        'model.name=unet',
+        'model.variant=4x1-6x1',
+        'task.crop=6',
+        'task.box_size=2',
+    ),
+    'segmentation': (
+        'data.source=digit_scenes/64',
+        'data.image_size=64',
+        'model.name=segmentation_unet',
+        'model.variant=cnn:4x1-8x1',
+        'model.options.finest=1',
+        'task.augment.part=32',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', CUT)
+def test_the_first_step_reuses_the_trace_of_the_check(name, tmp_path):
+    config = configs.default(name)
+    for text in (
+        'data.source=digits',
+        'data.batch_size=4',
+        'train.steps=1',
+        *CUT[name],
+    ):
+        configs.override(config, *text.split('=', 1))
+    run = begin(config, tmp_path)
+    calls = []
+
+    def update(state, batch):
+        calls.append(batch)
+        return run.task.update(state, batch)
+
+    counted = dataclasses.replace(
+        run, task=dataclasses.replace(run.task, update=update)
+    )
+    checks.check_training(counted)
+    assert len(calls) == 1
+    with training.train_batches(counted, 0) as batches:
+        counted.update(counted.init(), next(batches))
+    assert len(calls) == 1
