@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -72,14 +72,19 @@ class SavedRun:
     def shapes(self) -> TrainState:
         """A state of this run with shapes and dtypes as leaves instead of arrays."""
         batch = blank_batch(self.spec)
-        return jax.eval_shape(self.first_state, jax.random.key(0), batch)
+        return jax.eval_shape(self.first_state, jax.random.key(0), batch, {}, {})
 
-    def first_state(
+    @functools.cached_property
+    def first_state(self) -> Callable[..., TrainState]:
+        """The method `_first_state`, as one object: jax traces each function once."""
+        return self._first_state
+
+    def _first_state(
         self,
         key: jax.Array,
         batch: Batch,
-        networks: NetworkTrees | None = None,
-        leaves: dict[str, jax.Array | Partial] | None = None,
+        networks: NetworkTrees,
+        leaves: dict[str, jax.Array | Partial],
     ) -> TrainState:
         """Build the state before the first step.
 
@@ -95,8 +100,7 @@ class SavedRun:
         Returns:
             The first state of the task, with the auxiliary networks in `frozen`.
         """
-        state = init_from.fill(self.task.init(key, batch), leaves or {})
-        networks = networks or {}
+        state = init_from.fill(self.task.init(key, batch), leaves)
         missing = {
             name: _random_network(self.config, name, network)
             for name, network in self.spec.networks.items()

@@ -53,3 +53,17 @@ def test_the_first_step_reuses_the_trace_of_the_check(name, tmp_path):
     with training.train_batches(counted, 0) as batches:
         counted.update(counted.init(), next(batches))
     assert len(calls) == 1
+
+
+def test_the_first_state_is_traced_once(tiny, tmp_path):
+    run = begin(tiny(), tmp_path)
+    calls = []
+
+    def init(key, batch):
+        calls.append(batch)
+        return run.task.init(key, batch)
+
+    counted = dataclasses.replace(run, task=dataclasses.replace(run.task, init=init))
+    assert counted.shapes.params.keys() == {'model'}
+    counted.init()
+    assert len(calls) == 1

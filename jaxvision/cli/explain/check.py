@@ -177,7 +177,7 @@ def _random_variables(reopened: Run) -> Tree:
     """Random variables as before training, from another key than the run's."""
     batch = jax.tree.map(jnp.asarray, saved.blank_batch(reopened.spec))
     key = keys.stream(jax.random.key(reopened.config.seed), 'random weights')
-    return jax.jit(reopened.first_state)(key, batch).variables
+    return jax.jit(reopened.first_state)(key, batch, {}, {}).variables
 
 
 def _cases(explainer: Explainer, reopened: Run, request: Request) -> Iterator[Case]:
