@@ -10,7 +10,7 @@ jaxvision train --config segmentation:masks:FOLDER
 
 jaxvision train --config segmentation:masks:FOLDER,cells
     objects that touch each other, such as cells under a microscope. Nuclei (DSB2018): Dice
-    0.916, AP 0.524, AP50 0.749 on its 132 test images, 36 epochs, 3,282 CPU s
+    0.916, AP 0.526, AP50 0.754 on its 132 test images, 38 epochs, 28 min 37 s on 2 cores
 
 jaxvision train --config segmentation:masks:FOLDER,deeplab
         --config.train.init_from=deeplabv3_resnet50_coco-cd0a2569.pth
@@ -116,7 +116,9 @@ def _cells(config):
     config.task.augment.rotate = 45.0
     config.task.augment.color = 0.3
     config.optimizer.lr = 3e-3
-    _epochs(config, 36)
+    _epochs(config, 38)
+    # An evaluation separates the objects of all test images, which takes half a minute.
+    config.train.eval_every = '19 epochs'
 
 
 def _deeplab(config):

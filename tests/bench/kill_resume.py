@@ -22,8 +22,29 @@ import jax
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-SMALLER = {  # two players, where there can be two
+MASK_RCNN = [
+    'data.image_size=64',
+    'data.batch_size=8',
+    'train.steps=40',
+    'train.eval_every=20',
+    'model.variant=cnn:4x1-8x1-16x1-16x1',
+    'model.options.width=16',
+    'model.options.hidden=32',
+    'model.options.regions=12',
+    'model.options.pooled_size=3',
+    'model.options.mask_width=8',
+    'model.options.mask_depth=1',
+]
+# NAME or NAME,RECIPE. There are two players, where there can be two.
+SMALLER = {
     'cnn': ['train.steps=3 epochs', 'model.variant=8-16'],
+    'cnn,robust': ['train.steps=60', 'train.eval_every=30'],
+    'segmentation': [
+        'train.steps=60',
+        'train.eval_every=30',
+        'model.variant=cnn:4x1-8x1-16x1-16x1',
+    ],
+    'segmentation,mask_rcnn': MASK_RCNN,
     'gan': [
         'train.steps=40',
         'train.eval_every=20',
@@ -99,6 +120,8 @@ SMALLER = {  # two players, where there can be two
     ],
 }
 SOURCES = {
+    'segmentation': 'digit_scenes/64',
+    'segmentation,mask_rcnn': 'digit_scenes/64',
     'few_shot': 'digit_pairs',
     'captioning': 'digit_scenes/64',
     'video': 'moving_digits/motions',
@@ -108,13 +131,14 @@ SOURCES = {
 
 
 def command(workdir: Path, overrides: list[str], config: str = 'cnn') -> list[str]:
-    file = ROOT / f'configs/{config}.py'
+    name, comma, recipe = config.partition(',')
+    file = ROOT / f'configs/{name}.py'
     return [
         sys.executable,
         '-m',
         'jaxvision.main',
         '--config',
-        f'{file}:{SOURCES.get(config, "digits")}',
+        f'{file}:{SOURCES.get(config, "digits")}{comma}{recipe}',
         '--workdir',
         str(workdir),
         *[f'--config.{text}' for text in SMALLER[config]],
