@@ -91,7 +91,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_unconfigure(config):
-    # Pytest collects garbage at the end, and passes over frozen objects.
+    # Pytest collects garbage at exit. Frozen objects are skipped, which saves time.
     gc.freeze()
     if _CACHE in config.stash:
         shutil.rmtree(config.stash[_CACHE], ignore_errors=True)

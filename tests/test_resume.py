@@ -15,10 +15,10 @@ from jaxvision.cli import train as program
 ROOT = Path(__file__).parents[1]
 OVERRIDES = [
     '--config.model.variant=8',
-    '--config.train.steps=36',
+    '--config.train.steps=60',
     '--config.train.best=',
     '--config.train.checkpoint_every=3',
-    '--config.train.eval_every=18',
+    '--config.train.eval_every=30',
 ]
 
 
@@ -61,7 +61,7 @@ def test_killed_stopped_and_started_again_it_is_the_same_run(bench, tmp_path):
     assert killed.returncode == -signal.SIGKILL
 
     stopped = start(command)
-    wait_for(12, workdir, stopped)
+    wait_for(15, workdir, stopped)
     stopped.send_signal(signal.SIGTERM)
     out, _ = stopped.communicate(timeout=120)
     assert stopped.returncode == program.STOPPED == 75, out
@@ -76,7 +76,7 @@ def test_killed_stopped_and_started_again_it_is_the_same_run(bench, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0 and 'finished at step 36' in done.stdout, done.stderr
+    assert done.returncode == 0 and 'finished at step 60' in done.stdout, done.stderr
     imported = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
     # Training needs no TensorFlow, though it is installed.
     assert 'jaxvision.train.loop' in imported
@@ -84,7 +84,7 @@ def test_killed_stopped_and_started_again_it_is_the_same_run(bench, tmp_path):
 
     subprocess.run(
         bench.command(
-            tmp_path / 'whole', [*OVERRIDES, '--config.train.checkpoint_every=36']
+            tmp_path / 'whole', [*OVERRIDES, '--config.train.checkpoint_every=60']
         ),
         cwd=ROOT,
         check=True,

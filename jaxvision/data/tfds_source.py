@@ -36,7 +36,7 @@ _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?
 _FIRST_ROWS = 100
 
 # TFDS 4.9.10 imports these in its command but does not depend on them.
-_TOOLS = ' (pip install tensorflow apache-beam mlcroissant) with'
+_TOOLS = ' (the extra `tf`, apache-beam and mlcroissant) with'
 
 
 class TfdsDataset:

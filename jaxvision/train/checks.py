@@ -13,8 +13,11 @@ from jaxvision.train.selection import check_direction
 def check_training(run: Run) -> None:
     """Check the settings of training, and trace the update without running it.
 
+    Nothing is traced for a run without steps. All processes must call it together.
+
     Raises:
-        UserError: The settings of steps, selection, accumulation or pmap do not fit.
+        UserError: The settings of steps, selection, accumulation or pmap do not fit. Or the
+            first training example cannot be read.
     """
     config = run.config
     if not run.total_steps and not run.task.fit and not config.train.init_from:
@@ -29,9 +32,12 @@ def check_training(run: Run) -> None:
             f'optimizer.accumulate={config.optimizer.accumulate}: expected a divisor of the '
             f'{part} examples that each device has under parallel.mode=pmap'
         )
+    if not run.total_steps:
+        return
+    # With the placement of the arrays, so that the first step reuses this trace.
+    state, batch = run.abstract(), run.abstract_batch()
     try:
-        # With the placement of the arrays, so that the first step reuses this trace.
-        jax.eval_shape(run.update, run.abstract(), run.abstract_batch())
+        jax.eval_shape(run.update, state, batch)
     except ValueError as error:
         if config.parallel.mode != 'pmap' or isinstance(error, UserError):
             raise

@@ -16,7 +16,7 @@ from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
-from jaxvision.core.types import Batch, NetworkTrees
+from jaxvision.core.types import Batch, NetworkTrees, Records
 from jaxvision.data import pipeline, summary
 from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
@@ -123,13 +123,13 @@ class Run(SavedRun):
             for name, evaluation in self.task.evaluations.items()
         }
 
-    def abstract_batch(self) -> Batch:
-        """The global training batch as {name: shape, dtype, sharding}, no arrays.
+    @functools.cached_property
+    def batch_of_one(self) -> Records:
+        """A training batch of one example, on the host.
 
-        One example is read, because `prepare` may cut a part of it for training.
+        All processes must read it together, since they open the data together.
         """
-        config = self.config.data
-        (example,) = pipeline.train_batches(
+        (batch,) = pipeline.train_batches(
             self.sources['train'],
             self.task.prepare,
             seed=self.config.seed,
@@ -137,14 +137,27 @@ class Run(SavedRun):
             start=0,
             stop=1,
             threads=0,
-            on_corrupt=config.on_corrupt,
+            on_corrupt=self.config.data.on_corrupt,
         )
+        return batch
+
+    def abstract_batch(self) -> Batch:
+        """The global training batch as {name: shape, dtype, sharding}, no arrays.
+
+        An example is read for it, because training may cut a part of each image.
+
+        Raises:
+            UserError: The example cannot be read.
+        """
         place = sharding.split(self.mesh)
+        size = self.config.data.batch_size
         return {
             name: jax.ShapeDtypeStruct(
-                (config.batch_size, *array.shape[1:]), array.dtype, sharding=place
+                (size, *array.shape[1:]),
+                jax.dtypes.canonicalize_dtype(array.dtype),
+                sharding=place,
             )
-            for name, array in example.items()
+            for name, array in self.batch_of_one.items()
         }
 
     def init(self) -> TrainState:
@@ -166,8 +179,8 @@ class Run(SavedRun):
 def begin(config: Config, workdir: Path) -> Run:
     """Open the run of a config: a new run, or the run in its folder.
 
-    Its auxiliary networks must be trained. Nothing is written, and nothing is compiled.
-    A summary of new data is printed. All processes must call it together.
+    Its auxiliary networks must be trained. Nothing is written, and the update is not
+    traced. A summary of new data is printed. All processes must call it together.
 
     Args:
         config: the config of the run. The run has a locked copy of it.

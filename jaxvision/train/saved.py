@@ -23,6 +23,9 @@ from jaxvision.train import init_from, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.matching import Partial
 
+# Initial values of parameters and statistics by name, whole or in part.
+Leaves = dict[str, jax.Array | Partial]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavedRun:
@@ -75,8 +78,13 @@ class SavedRun:
         return jax.eval_shape(self.first_state, jax.random.key(0), batch, {}, {})
 
     @functools.cached_property
-    def first_state(self) -> Callable[..., TrainState]:
-        """The method `_first_state`, as one object: jax traces each function once."""
+    def first_state(
+        self,
+    ) -> Callable[[jax.Array, Batch, NetworkTrees, Leaves], TrainState]:
+        """Function that builds the state: `(key, batch, networks, leaves) -> state`.
+
+        It is stored, because jax reuses a trace only for the same function object.
+        """
         return self._first_state
 
     def _first_state(
@@ -84,7 +92,7 @@ class SavedRun:
         key: jax.Array,
         batch: Batch,
         networks: NetworkTrees,
-        leaves: dict[str, jax.Array | Partial],
+        leaves: Leaves,
     ) -> TrainState:
         """Build the state before the first step.
 

@@ -18,6 +18,7 @@ import jax
 from jaxvision.core import config as configs
 from jaxvision.data import pipeline
 from jaxvision.train import loop, sharding
+from jaxvision.train import run as runs
 
 
 def engine(config, steps: int) -> float:
@@ -39,7 +40,7 @@ def engine(config, steps: int) -> float:
 def bare(config, steps: int) -> float:
     """Images/s of the compiled update alone."""
     with tempfile.TemporaryDirectory() as folder:
-        this = loop.begin(config, Path(folder))
+        this = runs.begin(config, Path(folder))
     update = jax.jit(this.task.update, donate_argnums=0)
     batches = pipeline.train_batches(
         this.sources['train'],

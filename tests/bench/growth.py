@@ -30,18 +30,21 @@ def measure(config_file: str, devices: int, steps: int) -> dict:
         + f' --xla_force_host_platform_device_count={devices}'
     ).strip()
     import jax
+    import numpy as np
 
     from jaxvision.cli.bench.collectives import parse
     from jaxvision.core import config as configs
     from jaxvision.train import run as runs
-    from jaxvision.train import saved, sharding
+    from jaxvision.train import sharding
 
     with tempfile.TemporaryDirectory() as folder:
         run = runs.begin(configs.load(config_file), Path(folder))
     state = run.init()
-    batch = sharding.put(
-        run.mesh, saved.blank_batch(run.spec, run.config.data.batch_size)
-    )
+    batch = {
+        name: np.zeros(array.shape, array.dtype)
+        for name, array in run.abstract_batch().items()
+    }
+    batch = sharding.put(run.mesh, batch)
     update = run.update.lower(run.abstract(), batch).compile()
     reduced = parse(update.as_text())
 

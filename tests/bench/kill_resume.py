@@ -35,7 +35,7 @@ MASK_RCNN = [
     'model.options.mask_width=8',
     'model.options.mask_depth=1',
 ]
-# NAME or NAME,RECIPE. There are two players, where there can be two.
+# Keys are CONFIG or CONFIG,RECIPE. Tasks that can train two networks do so.
 SMALLER = {
     'cnn': ['train.steps=3 epochs', 'model.variant=8-16'],
     'cnn,robust': ['train.steps=60', 'train.eval_every=30'],

@@ -304,6 +304,7 @@ def test_exported_greedy_and_beam_search_give_the_same_captions(
 def test_a_wrong_setting_is_an_error(few, override, message, tmp_path):
     with pytest.raises(UserError, match=message):
         loop.run(small(override), tmp_path)
+    assert not (tmp_path / 'config.json').exists()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from jaxvision.tasks.detection import (
     task,
 )
 from jaxvision.tasks.shared import placement
-from jaxvision.train import automatic, largest_batch, loop, run, saved, training
+from jaxvision.train import automatic, checks, largest_batch, loop, run, saved, training
 from jaxvision.train.sources import Sources
 
 
@@ -188,7 +188,7 @@ def test_exports_are_traced_for_batches_of_any_size(begun):
 def test_mosaics_end_by_the_batch_size_that_a_run_finds(few, tmp_path, monkeypatch):
     monkeypatch.setattr(largest_batch, 'find', lambda this: 8)
     # The networks do not matter here.
-    monkeypatch.setattr(run, 'trace', lambda this: None)
+    monkeypatch.setattr(checks, 'check_training', lambda this: None)
     options = (
         'train.steps=100 epochs',
         'task.augment.mosaic=1.0',
@@ -394,6 +394,7 @@ def test_mistakes_are_one_clear_line(few, tmp_path, overrides, message):
             configs.override(config, *text.split('=', 1))
         configs.check(config)
         loop.run(config, tmp_path)
+    assert not (tmp_path / 'config.json').exists()
 
 
 def test_details_come_back_from_json(begun):

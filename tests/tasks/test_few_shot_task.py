@@ -318,3 +318,4 @@ def test_maml_refuses_a_model_with_batch_norm(tmp_path):
         UserError, match='without batch_stats, because the method cannot adapt'
     ):
         loop.run(config, tmp_path)
+    assert not (tmp_path / 'config.json').exists()

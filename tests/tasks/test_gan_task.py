@@ -428,3 +428,4 @@ def test_a_generator_is_exported(gan, overrides, tmp_path):
 def test_a_wrong_setting_is_an_error(gan, override, message, tmp_path):
     with pytest.raises(UserError, match=message):
         loop.run(gan(override), tmp_path)
+    assert not (tmp_path / 'config.json').exists()

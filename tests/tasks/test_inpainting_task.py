@@ -274,3 +274,4 @@ def test_the_mask_of_a_user_is_kept(tmp_path):
 def test_a_wrong_setting_is_an_error(override, message, tmp_path):
     with pytest.raises(UserError, match=message):
         loop.run(small(override), tmp_path / 'run')
+    assert not (tmp_path / 'run' / 'config.json').exists()

@@ -335,3 +335,4 @@ def test_a_step_of_srgan_changes_both_networks_and_adds_three_losses(opened, tra
 def test_a_wrong_setting_is_an_error(overrides, message, tmp_path):
     with pytest.raises(UserError, match=message):
         loop.run(configured(*overrides), tmp_path / 'run')
+    assert not (tmp_path / 'run' / 'config.json').exists()

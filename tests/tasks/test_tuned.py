@@ -238,3 +238,4 @@ def test_training_goes_on_from_a_fitted_head(opened):
 def test_a_wrong_setting_is_an_error(override, message, tiny, tmp_path):
     with pytest.raises(UserError, match=message):
         loop.run(tiny(override), tmp_path)
+    assert not (tmp_path / 'config.json').exists()

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from jaxvision.core import config as configs
-from jaxvision.train import checks, training
+from jaxvision.core.errors import UserError
+from jaxvision.data.protocol import Unreadable
+from jaxvision.train import checks, largest_batch, training
 from jaxvision.train.run import begin
 
 # Images are cut in training: each overrides fields of its task.
@@ -28,17 +30,22 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize('name', CUT)
-def test_the_first_step_reuses_the_trace_of_the_check(name, tmp_path):
+def cut(name, *overrides):
     config = configs.default(name)
     for text in (
         'data.source=digits',
         'data.batch_size=4',
         'train.steps=1',
         *CUT[name],
+        *overrides,
     ):
         configs.override(config, *text.split('=', 1))
-    run = begin(config, tmp_path)
+    return config
+
+
+@pytest.mark.parametrize('name', CUT)
+def test_the_first_step_reuses_the_trace_of_the_check(name, tmp_path):
+    run = begin(cut(name), tmp_path)
     calls = []
 
     def update(state, batch):
@@ -67,3 +74,29 @@ def test_the_first_state_is_traced_once(tiny, tmp_path):
     assert counted.shapes.params.keys() == {'model'}
     counted.init()
     assert len(calls) == 1
+
+
+def test_the_memory_of_a_step_is_that_of_the_cut_images(tmp_path):
+    sizes = [
+        largest_batch.step_bytes(
+            begin(
+                cut('segmentation', f'task.augment.part={part}'), tmp_path / str(part)
+            ),
+            32,
+        )
+        for part in (16, 64)
+    ]
+    assert sizes[1] > 4 * sizes[0]
+
+
+def test_an_unreadable_example_is_reported_before_the_first_step(tiny, tmp_path):
+    run = begin(tiny(), tmp_path)
+
+    def prepare(example, rng):
+        raise Unreadable('it is damaged')
+
+    damaged = dataclasses.replace(
+        run, task=dataclasses.replace(run.task, prepare=prepare)
+    )
+    with pytest.raises(UserError, match='it is damaged'):
+        checks.check_training(damaged)

@@ -32,20 +32,22 @@ class Compiled:
 
 
 def compile_update(config: Config, sources: runs.Sources) -> Compiled:
-    """Compile the update of a config for all devices, from shapes alone.
+    """Compile the update of a config for all devices.
 
     Args:
         config: the config, whose fields are not checked here.
-        sources: the data. All splits are opened for the spec.
+        sources: the data. All splits are opened for the spec, and a training example is
+            read for the shapes.
 
     Raises:
         UserError: The config does not fit the data or the devices.
     """
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)
-    checks.check_training(run)
+    state, batch = run.abstract(), run.abstract_batch()
     start = time.perf_counter()
-    lowered = run.update.lower(run.abstract(), run.abstract_batch())
+    checks.check_training(run)  # It traces the update.
+    lowered = run.update.lower(state, batch)
     lowered_at = time.perf_counter()
     compiled = lowered.compile()
     compiled_at = time.perf_counter()

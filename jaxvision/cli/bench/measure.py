@@ -233,8 +233,8 @@ def _inference(
     Args:
         run: the run.
         state: with the parameters.
-        batch: a training batch, whose inputs are repeated to each batch size. Inputs that
-            it lacks, or has in another shape, are zero.
+        batch: a training batch, whose inputs are repeated to each batch size and shape. An
+            input that it lacks is zero.
         effort: how long to measure.
     """
     device = run.mesh.devices.flat[0]
@@ -242,14 +242,12 @@ def _inference(
     predict = jax.jit(run.task.predict)
     examples = {}
     for name, array in run.spec.inputs.items():
-        examples[name] = np.zeros((1, *array.shape), array.dtype)
-        if name in batch and batch[name].shape[1:] == array.shape:
-            examples[name] = batch[name]
+        examples[name] = batch.get(name, np.zeros((1, *array.shape), array.dtype))
     rows = []
     for size in BATCHES:
         arrays = {
-            name: np.resize(array, (size, *array.shape[1:]))
-            for name, array in examples.items()
+            name: np.resize(example, (size, *run.spec.inputs[name].shape))
+            for name, example in examples.items()
         }
         inputs = jax.device_put(arrays, device)
         compiled = predict.lower(variables, inputs).compile()

@@ -323,3 +323,17 @@ def test_a_full_device_is_reported_as_a_batch_too_large(monkeypatch, capsys):
     assert (
         'Give --batch_size below 64. RESOURCE_EXHAUSTED: out' in capsys.readouterr().err
     )
+
+
+def test_a_config_that_cuts_images_is_measured(capsys):
+    arguments = [
+        'configs/super_resolution.py:digits',
+        '--config.model.variant=1x4',
+        '--config.task.patch=2',
+        '--config.data.image_size=8',
+    ]
+    effort = ['--batch_size', '4', '--steps', '3', '--seconds', '0.05', '--json']
+    assert program.main(['--config', *arguments, *effort]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['step']['images_per_second'] > 0
+    assert [row['batch_size'] for row in found['inference']][0] == 1

@@ -14,7 +14,7 @@ from helpers.random_weights import random_leaves
 from jaxvision.cli.export import calibrated, exported, formats
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec, Spec, from_json
-from jaxvision.models.backbones import cnn, mobilenet_v2, resnet, vit
+from jaxvision.models.backbones import cnn, mobilenet_v2, resnet, vgg, vit
 
 MODELS = {  # file, variant, options, and how to make it shallow
     'cnn': (cnn, '8x1-16', {}, {}),
@@ -26,6 +26,7 @@ MODELS = {  # file, variant, options, and how to make it shallow
         dict(depths=(1, 1)),
     ),
     'mobilenet_v2': (mobilenet_v2, '0.5', {}, dict(stages=mobilenet_v2.STAGES[:2])),
+    'vgg': (vgg, '11', dict(batch_norm=True, head='pool'), dict(depths=(1, 1, 1))),
     'vit': (vit, 'Ti/8', dict(pool='cls', depth=1), {}),
 }
 CLASSES = ['nought', 'one', 'zwölf', '十', 'a b']
