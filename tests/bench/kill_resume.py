@@ -23,6 +23,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 MASK_RCNN = [
+    'optimizer.warmup=4',
     'data.image_size=64',
     'data.batch_size=8',
     'train.steps=40',
@@ -40,6 +41,7 @@ SMALLER = {
     'cnn': ['train.steps=3 epochs', 'model.variant=8-16'],
     'cnn,robust': ['train.steps=60', 'train.eval_every=30'],
     'segmentation': [
+        'optimizer.warmup=4',
         'train.steps=60',
         'train.eval_every=30',
         'model.variant=cnn:4x1-8x1-16x1-16x1',
