@@ -10,7 +10,8 @@ jaxvision train --config segmentation:masks:FOLDER
 
 jaxvision train --config segmentation:masks:FOLDER,cells
     objects that touch each other, such as cells under a microscope. Nuclei (DSB2018): Dice
-    0.916, AP 0.526, AP50 0.754 on its 132 test images, 38 epochs, 28 min 37 s on 2 cores
+    0.916, AP 0.526, AP50 0.754 on its 132 test images, 38 epochs, 28 min 37 s on 2
+    shared cores
 
 jaxvision train --config segmentation:masks:FOLDER,deeplab
         --config.train.init_from=deeplabv3_resnet50_coco-cd0a2569.pth
@@ -18,7 +19,7 @@ jaxvision train --config segmentation:masks:FOLDER,deeplab
 
 jaxvision train --config segmentation:digit_scenes/128,mask_rcnn
     Mask R-CNN on scenes of up to five digits, 128x128 pixels: mask AP 0.808, box AP 0.850,
-    7,000 steps, 16 min 11 s on 2 cores
+    7,000 steps, 16 min 11 s on 2 shared cores
 
 jaxvision train --config segmentation:coco:FOLDER,mask_rcnn
         --config.train.init_from=maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth
@@ -117,7 +118,7 @@ def _cells(config):
     config.task.augment.color = 0.3
     config.optimizer.lr = 3e-3
     _epochs(config, 38)
-    # An evaluation separates the objects of all test images, which takes half a minute.
+    # An evaluation separates the objects of all test images, which takes 20 s on 2 cores.
     config.train.eval_every = '19 epochs'
 
 

@@ -25,6 +25,8 @@ from jaxvision.train.matching import Partial
 
 # Initial values of parameters and statistics by name, whole or in part.
 Leaves = dict[str, jax.Array | Partial]
+# `(key, batch, networks, leaves) -> state`
+FirstState = Callable[[jax.Array, Batch, NetworkTrees, Leaves], TrainState]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,43 +80,12 @@ class SavedRun:
         return jax.eval_shape(self.first_state, jax.random.key(0), batch, {}, {})
 
     @functools.cached_property
-    def first_state(
-        self,
-    ) -> Callable[[jax.Array, Batch, NetworkTrees, Leaves], TrainState]:
-        """Function that builds the state: `(key, batch, networks, leaves) -> state`.
+    def first_state(self) -> FirstState:
+        """Function that builds the state before the first step, see `_first_state`.
 
         It is stored, because jax reuses a trace only for the same function object.
         """
-        return self._first_state
-
-    def _first_state(
-        self,
-        key: jax.Array,
-        batch: Batch,
-        networks: NetworkTrees,
-        leaves: Leaves,
-    ) -> TrainState:
-        """Build the state before the first step.
-
-        Args:
-            key: the base key of the run.
-            batch: a batch with the shapes of the spec.
-            networks: {name: variables} of auxiliary networks. Missing ones are initialised at
-                random.
-            leaves: {name: initial values} of parameters and statistics, whole or in part.
-                A name is 'network/path', such as 'model/stem/kernel'. All other leaves
-                are initialised at random.
-
-        Returns:
-            The first state of the task, with the auxiliary networks in `frozen`.
-        """
-        state = init_from.fill(self.task.init(key, batch), leaves)
-        missing = {
-            name: _random_network(self.config, name, network)
-            for name, network in self.spec.networks.items()
-            if name not in networks
-        }
-        return state.replace(frozen={**state.frozen, **missing, **networks})
+        return functools.partial(_first_state, self.config, self.task, self.spec)
 
     def abstract(self) -> TrainState:
         """Make a state with shapes, dtypes and shardings as leaves, not arrays."""
@@ -269,6 +240,41 @@ def required_networks(config: Config) -> dict[str, RequiredNetwork]:
     """List the auxiliary networks of a task: {name: network}; {} if it needs none."""
     requires = getattr(resolve('tasks', config.task.name), 'requires', None)
     return requires(config) if requires else {}
+
+
+def _first_state(
+    config: Config,
+    task: Task,
+    spec: Spec,
+    key: jax.Array,
+    batch: Batch,
+    networks: NetworkTrees,
+    leaves: Leaves,
+) -> TrainState:
+    """Build the state before the first step.
+
+    Args:
+        config: the config of the run.
+        task: the task.
+        spec: the spec of the run.
+        key: the base key of the run.
+        batch: a batch with the shapes of the spec.
+        networks: {name: variables} of auxiliary networks. Missing ones are initialised at
+            random.
+        leaves: {name: initial values} of parameters and statistics. A name is
+            'network/path', such as 'model/stem/kernel'. All other leaves are initialised
+            at random.
+
+    Returns:
+        The first state of the task, with the auxiliary networks in `frozen`.
+    """
+    state = init_from.fill(task.init(key, batch), leaves)
+    missing = {
+        name: _random_network(config, name, network)
+        for name, network in spec.networks.items()
+        if name not in networks
+    }
+    return state.replace(frozen={**state.frozen, **missing, **networks})
 
 
 def _random_network(config: Config, name: str, network: NetworkSpec) -> Tree:

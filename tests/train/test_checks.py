@@ -10,7 +10,7 @@ from jaxvision.data.protocol import Unreadable
 from jaxvision.train import checks, largest_batch, training
 from jaxvision.train.run import begin
 
-# Images are cut in training: each overrides fields of its task.
+# Overrides of each task with which training cuts a part of every image.
 CUT = {
     'super_resolution': ('model.name=edsr', 'model.variant=1x4', 'task.patch=2'),
     'inpainting': (
@@ -30,7 +30,7 @@ CUT = {
 }
 
 
-def cut(name, *overrides):
+def config_that_cuts(name, *overrides):
     config = configs.default(name)
     for text in (
         'data.source=digits',
@@ -45,7 +45,7 @@ def cut(name, *overrides):
 
 @pytest.mark.parametrize('name', CUT)
 def test_the_first_step_reuses_the_trace_of_the_check(name, tmp_path):
-    run = begin(cut(name), tmp_path)
+    run = begin(config_that_cuts(name), tmp_path)
     calls = []
 
     def update(state, batch):
@@ -80,7 +80,8 @@ def test_the_memory_of_a_step_is_that_of_the_cut_images(tmp_path):
     sizes = [
         largest_batch.step_bytes(
             begin(
-                cut('segmentation', f'task.augment.part={part}'), tmp_path / str(part)
+                config_that_cuts('segmentation', f'task.augment.part={part}'),
+                tmp_path / str(part),
             ),
             32,
         )

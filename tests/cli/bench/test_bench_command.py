@@ -336,4 +336,4 @@ def test_a_config_that_cuts_images_is_measured(capsys):
     assert program.main(['--config', *arguments, *effort]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found['step']['images_per_second'] > 0
-    assert [row['batch_size'] for row in found['inference']][0] == 1
+    assert found['inference'][0]['batch_size'] == 1
